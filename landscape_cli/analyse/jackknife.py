@@ -1,0 +1,38 @@
+"""Standard errors by the delete-one-group jackknife over the sample groups stored at every point.
+
+The same samples are used at every point, so a difference between points is paired. Efron & Stein 1981; for groups of
+unequal size the replicate is the weighted mean without the group.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from landscape_cli.profile import Centre, Estimate, Floats
+
+
+def without_each(groups: Floats, sizes: Floats) -> Floats:
+    """(..., G) group means -> (..., G) the mean over all samples but those of group g."""
+    sums = np.where(sizes > 0, groups * sizes, 0.0)
+    without: Floats = (sums.sum(-1, keepdims=True) - sums) / np.where(sizes.sum() > sizes, sizes.sum() - sizes, np.nan)
+    return without
+
+
+def stderr(replicates: Floats, sizes: Floats) -> float | None:
+    """The jackknife standard error of a statistic from its replicates (G,); None with fewer than two groups."""
+    used = replicates[sizes > 0]
+    count = len(used)
+    if count < 2:
+        return None
+    return float(np.sqrt((count - 1) / count * ((used - used.mean()) ** 2).sum()))
+
+
+def mean(value: float, groups: Floats, sizes: Floats) -> Estimate:
+    """A mean loss with its standard error."""
+    return Estimate.of(value, stderr(without_each(groups, sizes), sizes))
+
+
+def difference(value: float, groups: Floats, centre: Centre) -> Estimate:
+    """`value` - L(centre), paired by group."""
+    sizes = centre.group_sizes
+    return Estimate.of(value - centre.loss, stderr(without_each(groups - centre.loss_groups, sizes), sizes))

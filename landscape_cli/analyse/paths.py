@@ -1,0 +1,24 @@
+"""The tree of statistics as flat names: `planes.main.train.surface.min`.
+
+A statistic that carries more than its estimate is a dict whose "estimate" is the number itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from landscape_cli.profile import Estimate
+
+
+def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Estimate]]:
+    """Every Estimate of a tree of statistics with its dotted path; list items by index."""
+    if isinstance(tree, Estimate):
+        yield path, tree
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            deeper = f"{path}.{key}" if path else str(key)
+            yield from flatten(value, path if key == "estimate" else deeper)
+    elif isinstance(tree, list):
+        for index, value in enumerate(tree):
+            yield from flatten(value, f"{path}.{index}")

@@ -1,0 +1,52 @@
+"""Every statistic of a profile, as one tree of Estimates whose paths are the metrics' names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from landscape_cli.analyse import jackknife
+from landscape_cli.analyse.basin import basin_statistics
+from landscape_cli.analyse.checks import checks
+from landscape_cli.analyse.curvature import plane_curvature
+from landscape_cli.analyse.sharpness import plane_sharpness
+from landscape_cli.analyse.surface import surface_statistics
+from landscape_cli.profile import Centre, Estimate, Profile, Surface
+
+PLANE_STATISTICS: dict[str, Callable[[Surface], dict[str, Any]]] = {
+    "surface": surface_statistics,
+    "sharpness": plane_sharpness,
+    "basin": basin_statistics,
+    "curvature": plane_curvature,
+}
+
+
+def statistics(profile: Profile) -> dict[str, Any]:
+    """{"centre": {SPLIT: …}, "planes": {NAME: {SPLIT: {"surface": …, …}}}, "checks": […]}.
+
+    `gradient`, `hessian`, `sharpness` and `verdict` speak of the full parameter space; None until measured.
+    """
+    facts = profile.provenance.facts
+    penalty = {"weight_penalty": Estimate.of(float(facts["weight_penalty"]))} if facts.get("weight_decay") else {}
+    return {
+        "centre": {name: {**centre_statistics(centre), **penalty} for name, centre in profile.centre.items()},
+        "planes": {
+            name: {
+                split: {section: function(surface) for section, function in PLANE_STATISTICS.items()}
+                for split, surface in plane.surfaces.items()
+            }
+            for name, plane in profile.planes.items()
+        },
+        "gradient": None,
+        "hessian": None,
+        "sharpness": None,
+        "verdict": None,
+        "checks": checks(profile),
+    }
+
+
+def centre_statistics(centre: Centre) -> dict[str, Any]:
+    """`centre.loss`: L(θ*), the mean per-sample loss at the checkpoint; metrics beside it."""
+    metrics = {name: Estimate.of(value) for name, value in centre.metrics.items()}
+    loss = jackknife.mean(centre.loss, centre.loss_groups, centre.group_sizes)
+    return {"loss": loss, "samples": centre.samples, **metrics}

@@ -1,0 +1,47 @@
+"""What a sampled surface holds: how much of it is finite, and its lowest point."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from landscape_cli.analyse import jackknife
+from landscape_cli.profile import Estimate, Surface
+
+
+def surface_statistics(surface: Surface) -> dict[str, Any]:
+    """`surface`: finite fraction and counts of the measured points, and the lowest finite point.
+
+    `min` is the lowest loss; `x`, `y` its coordinates in direction units, `distance` its parameter distance
+    sqrt(a' G a) from the centre (G the Gram matrix), `at_border` whether it lies on the window's edge, and `drop`
+    L(min) - L(centre) with its paired standard error. The lowest of many noisy points is biased downwards.
+    """
+    measured = int(surface.measured.sum())
+    if not measured:
+        missing = Estimate.missing("not measured")
+        return dict.fromkeys(("finite_fraction", "nan_count", "inf_count", "min"), missing)
+    losses = surface.loss[surface.measured]
+    return {
+        "finite_fraction": Estimate.of(float(np.isfinite(losses).mean())),
+        "nan_count": Estimate.of(int(np.isnan(losses).sum())),
+        "inf_count": Estimate.of(int(np.isinf(losses).sum())),
+        "min": _lowest(surface),
+    }
+
+
+def _lowest(surface: Surface) -> Any:
+    if not surface.finite.any():
+        return Estimate.missing("not finite")
+    flat = int(np.argmin(np.where(surface.finite, surface.loss, np.inf)))
+    where = np.unravel_index(flat, surface.loss.shape)
+    point = np.array([axis.values[i] for axis, i in zip(surface.axes, where, strict=True)])
+    groups, centre = surface.loss_groups[where], surface.centre
+    return {
+        "estimate": jackknife.mean(float(surface.loss[where]), groups, centre.group_sizes),
+        "x": float(point[0]),
+        "y": float(point[1]) if surface.y is not None else None,
+        "distance": Estimate.of(float(np.sqrt(point @ surface.gram @ point))),
+        "at_border": any(i in (0, len(axis) - 1) for axis, i in zip(surface.axes, where, strict=True)),
+        "drop": jackknife.difference(float(surface.loss[where]), groups, centre),
+    }

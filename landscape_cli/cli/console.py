@@ -1,0 +1,138 @@
+"""All words to people go through here, and all of them to stderr; stdout carries data."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from landscape_cli.errors import LandscapeError
+from landscape_cli.report.numbers import plain
+
+FORBIDDEN_COLOUR = "NO_COLOR"
+
+
+@dataclass
+class Console:
+    """How to speak: quiet (errors only), verbose, with colour, with tracebacks."""
+
+    quiet: bool = False
+    verbose: bool = False
+    colour: bool = True
+    debug: bool = False
+
+    def note(self, text: str) -> None:
+        """Something good to know."""
+        if not self.quiet:
+            click.echo(plain(text), err=True)
+
+    def detail(self, text: str) -> None:
+        """Something only --verbose shows."""
+        if self.verbose:
+            click.echo(plain(text), err=True)
+
+    def error(self, error: LandscapeError) -> None:
+        """Two lines: what is wrong, and what to type or change."""
+        for label, text, tint in (("error:", error.message, "red"), ("hint:", error.hint, "yellow")):
+            label = click.style(label, fg=tint, bold=True) if self.colour_on(sys.stderr) else label
+            click.echo(f"{label} {plain(' '.join(text.split()))}", err=True)
+
+    def colour_on(self, stream: Any) -> bool:
+        """Colour only on a terminal, and only if nothing forbids it."""
+        return self.colour and not os.environ.get(FORBIDDEN_COLOUR) and stream.isatty()
+
+
+CONSOLE = Console()
+
+
+def common(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options every command has: -q, -v, --no-color, --debug."""
+
+    def remember(name: str, value: Any) -> Callable[[click.Context, click.Parameter, bool], None]:
+        def callback(context: click.Context, parameter: click.Parameter, given: bool) -> None:
+            if given:
+                setattr(CONSOLE, name, value)
+
+        return callback
+
+    for flags, name, value, text in (
+        (("--debug",), "debug", True, "Show tracebacks."),
+        (("--no-color",), "colour", False, "No colour; NO_COLOR=1 does the same."),
+        (("-v", "--verbose"), "verbose", True, "Say more on stderr."),
+        (("-q", "--quiet"), "quiet", True, "Only errors on stderr."),
+    ):
+        command = click.option(*flags, is_flag=True, expose_value=False, callback=remember(name, value), help=text)(
+            command
+        )
+    return command
+
+
+@contextmanager
+def progress(what: str, done: int, total: int) -> Iterator[Callable[[int], None]]:
+    """A bar with points/s and time left on a terminal; a plain line every 10 % elsewhere."""
+    if CONSOLE.quiet:
+        yield lambda points: None
+    elif sys.stderr.isatty():
+        with _bar(what, done, total) as advance:
+            yield advance
+    else:
+        yield _Lines(what, done, total)
+
+
+@contextmanager
+def _bar(what: str, done: int, total: int) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    lines = _Lines(what, done, total)
+    columns = ("[bold]{task.description}", "{task.completed}/{task.total} points", "{task.fields[rate]}")
+    console = RichConsole(stderr=True, no_color=not CONSOLE.colour_on(sys.stderr))
+    with Progress(
+        *map(TextColumn, columns), BarColumn(), TimeRemainingColumn(), console=console, redirect_stdout=False
+    ) as bar:
+        task = bar.add_task(what, total=total, completed=done, rate="")
+
+        def advance(points: int) -> None:
+            lines.count(points)
+            bar.update(task, advance=points, rate=f"{lines.rate:.3g} points/s")
+
+        yield advance
+
+
+class _Lines:
+    """Progress as plain lines."""
+
+    def __init__(self, what: str, done: int, total: int) -> None:
+        self.what, self.first, self.done, self.total = what, done, done, total
+        self.started = time.monotonic()
+        self.tenth = 10 * done // max(1, total)
+
+    def count(self, points: int) -> None:
+        self.done += points
+
+    @property
+    def rate(self) -> float:
+        return (self.done - self.first) / max(1e-9, time.monotonic() - self.started)
+
+    def __call__(self, points: int) -> None:
+        self.count(points)
+        if 10 * self.done // max(1, self.total) > self.tenth:
+            self.tenth = 10 * self.done // self.total
+            left = duration((self.total - self.done) / max(1e-9, self.rate))
+            share = f"{self.tenth * 10:3d} %  {self.done}/{self.total} points"
+            click.echo(plain(f"{self.what}: {share}, {self.rate:.3g} points/s, {left} left"), err=True)
+
+
+def duration(seconds: float) -> str:
+    """`1h02m`, `3m05s`, `12s`, `0.4s`."""
+    if seconds < 10:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02d}m" if hours else f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"

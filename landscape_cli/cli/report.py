@@ -1,0 +1,48 @@
+"""`landscape report`: the statistics of one or more run files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from landscape_cli import store
+from landscape_cli.analyse.statistics import statistics
+from landscape_cli.cli.console import CONSOLE, common
+from landscape_cli.cli.output import emit
+from landscape_cli.cli.tables import to_text
+from landscape_cli.errors import ExitCode
+from landscape_cli.report.formats import FORMATS
+from landscape_cli.report.tables import Run
+
+ALL_FORMATS = {"text": to_text, **FORMATS}
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "name", type=click.Choice(list(ALL_FORMATS)), default="text", show_default=True)
+@click.option("-o", "--output", default="-", help="A file instead of stdout.")
+@click.option("--force", is_flag=True, help="Overwrite an existing output.")
+@common
+def report(runs: tuple[Path, ...], name: str, output: str, force: bool) -> int:
+    """Print sharpness and surface statistics of RUNS with their errors.
+
+    Exit code 3 where a run is unfinished: what is there is printed, and the share that is done.
+    """
+    return write_report(runs, name, output, force)
+
+
+def write_report(paths: tuple[Path, ...], name: str, output: str, force: bool) -> int:
+    """Read, analyse, format, write; 3 if any run is unfinished."""
+    runs = [analysed(path) for path in paths]
+    emit(ALL_FORMATS[name](runs), output, force)
+    unfinished = [run.file for run in runs if not run.profile.complete]
+    for file in unfinished:
+        CONSOLE.note(f"{file} is unfinished: rerun the command that `landscape info {file}` shows")
+    return ExitCode.INCONCLUSIVE if unfinished else ExitCode.OK
+
+
+def analysed(path: Path) -> Run:
+    """A run file with its statistics."""
+    profile = store.load(path)
+    return Run(str(path), profile, statistics(profile))

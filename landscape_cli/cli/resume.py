@@ -1,0 +1,40 @@
+"""What an existing run file means for a new scan: resume, join, nothing to do, or refuse, naming what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from landscape_cli.errors import LandscapeError
+from landscape_cli.profile import PlaneRecord, Profile
+
+
+def refuse_another_problem(stored: Profile, hashes: Mapping[str, str], path: Path) -> None:
+    """Refuse a file whose weights, data, loss, code, parameters or dtype are not these."""
+    differs = differing(stored.provenance.hashes, hashes)
+    if differs:
+        raise LandscapeError(
+            f"{path.name} holds another problem: its {_listed(differs)}",
+            "choose another -o, or replace the whole file with --force",
+        )
+
+
+def refuse_another_plane(stored: PlaneRecord, settings: Mapping[str, Any], fingerprint: str, path: Path) -> None:
+    """Refuse a plane that has the same name and was made otherwise."""
+    if stored.fingerprint == fingerprint:
+        return
+    differs = differing(stored.settings, settings) or ["recipe"]
+    raise LandscapeError(
+        f"{path.name} holds another plane called {stored.name}: its {_listed(differs)}",
+        f"give the plane another name, or replace it with --force={stored.name}",
+    )
+
+
+def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
+    """The keys whose values are not the same."""
+    return [key for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
+
+
+def _listed(names: list[str]) -> str:
+    return f"{names[0]} differs" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} differ"

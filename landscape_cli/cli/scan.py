@@ -1,0 +1,291 @@
+"""`landscape scan`: joins measurement, store and progress."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from landscape_cli import files, jobs, store
+from landscape_cli.cli.console import CONSOLE, common, duration, progress
+from landscape_cli.cli.resume import refuse_another_plane, refuse_another_problem
+from landscape_cli.cli.stopping import Stop, seconds, stopping
+from landscape_cli.errors import ExitCode, LandscapeError, one_of
+from landscape_cli.jobs import Job, Layer
+from landscape_cli.profile import MAX_GROUPS, Profile
+
+if TYPE_CHECKING:
+    from landscape_cli.measure.directions import Plane
+    from landscape_cli.measure.planner import Plan
+    from landscape_cli.measure.problem import Problem
+
+WHOLE = "*"  # --force with no section
+
+# Flags that are one key of the job.
+FLAGS: dict[str, tuple[str, ...]] = {
+    "model": ("model", "factory"),
+    "checkpoint": ("model", "checkpoint"),
+    "state_key": ("model", "state_key"),
+    "strict": ("model", "strict"),
+    "allow_pickle": ("model", "allow_pickle"),
+    "loss": ("loss", "name"),
+    "metrics": ("loss", "metrics"),
+    "x": ("planes", "main", "x"),
+    "y": ("planes", "main", "y"),
+    "directions": ("planes", "main", "directions"),
+    "normalize": ("planes", "main", "normalize"),
+    "ignore": ("planes", "main", "ignore"),
+    "orthogonal": ("planes", "main", "orthogonal"),
+    "batchnorm": ("planes", "main", "batchnorm"),
+    "device": ("run", "device"),
+    "dtype": ("run", "dtype"),
+    "seed": ("run", "seed"),
+    "batch_size": ("run", "batch_size"),
+}
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names)
+
+
+@click.command()
+@click.argument("job", required=False, type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, help="The run file (HDF5); an unfinished one is resumed.")
+@click.option("--model", help="FILE.py:CALLABLE or package.module:CALLABLE that builds the network.")
+@click.option("--checkpoint", help="The trained weights.")
+@click.option("--state-key", help="Where in the checkpoint the state dict lies, as dotted keys.")
+@click.option("--strict/--no-strict", default=None, help="Refuse, or go on with, keys that do not match.")
+@click.option("--allow-pickle", is_flag=True, default=None, help="Unpickle freely: runs the code of who wrote it.")
+@click.option("--data", multiple=True, metavar="[NAME=]SOURCE", help="A split; repeat for more.")
+@click.option("--loss", help=f"{_listed(jobs.choices('losses', 'LOSSES'))}, or FILE.py:CALLABLE.")
+@click.option("--metric", "metrics", multiple=True, help=f"{_listed(jobs.choices('losses', 'METRICS'))}, or code.")
+@click.option("--x", help="min:max:count, or [a, b, …]; write --x=-1:1:51.")
+@click.option("--y", help="The same; leave out for a line.")
+@click.option("--directions", multiple=True, help=f"{_listed(jobs.choices('directions', 'DIRECTIONS'))}; one per axis.")
+@click.option("--normalize", help=_listed(jobs.choices("directions", "NORMALISATIONS")) + ".")
+@click.option("--ignore", multiple=True, help='"bias", "norm" or name patterns; "" for none.')
+@click.option("--orthogonal/--no-orthogonal", default=None, help="Second direction orthogonal within each filter.")
+@click.option("--batchnorm", help=_listed(jobs.choices("batchnorm", "POLICIES")) + ".")
+@click.option("--device", help="auto, cpu, cuda, cuda:N, mps.")
+@click.option("--dtype", help=_listed(jobs.choices("problem", "DTYPES")) + ".")
+@click.option("--seed", type=int, help="Of every plane that names none.")
+@click.option("--batch-size", type=int, help="Samples per pass; changes no result.")
+@click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Any key of the job.")
+@click.option("--plan", is_flag=True, help="Print what it would take, and write nothing.")
+@click.option("--force", is_flag=False, flag_value=WHOLE, metavar="[SECTION]", help="Measure all, or one plane, anew.")
+@click.option("--max-time", help="Stop after this long, resumably: 90s, 20m, 1h30m.")
+@common
+def scan(job: Path | None, output: str, sets: tuple[str, ...], plan: bool, force: str | None, max_time: str | None,
+         **flags: Any) -> int:  # fmt: skip
+    """Measure the loss on lines and planes around a checkpoint, as JOB (a TOML file) or the flags say."""
+    if force and force != WHOLE and job is None and Path(force).suffix == ".toml":
+        job, force = Path(force), WHOLE  # `scan --force JOB.toml`
+    if output == "-":
+        raise LandscapeError("an HDF5 file cannot be written to stdout", "give a file, for example -o run.h5")
+    settings = read_job(job, sets, flags)
+    if force and force != WHOLE and force not in settings.planes:
+        raise one_of("section to force", force, list(settings.planes))
+    if plan:
+        return show_plan(settings)
+    target = files.check_output(Path(output), sum(_points(p) for p in settings.planes.values()) * 8 * MAX_GROUPS)
+    with files.locked(target):
+        return Scan(settings, target, force, seconds(max_time)).run()
+
+
+def read_job(job: Path | None, sets: tuple[str, ...], flags: dict[str, Any]) -> Job:
+    """Job file, --set and flags as one job; relative paths start from the job file's folder."""
+    here = Path.cwd()
+    layers = [] if job is None else [jobs.read_job_file(job)]
+    folder = layers[0].folder if layers else here
+    splits = [key[1] for layer in layers for key in layer.values if key[0] == "data"]
+    values: dict[tuple[str, ...], Any] = {}
+    for name, path in FLAGS.items():
+        given = flags.get(name)
+        if given is not None and given != ():
+            values[path] = _value(name, given)
+    for item in flags.get("data", ()):
+        name, equals, source = item.partition("=")
+        name, source = (name, source) if equals and name.isidentifier() else (splits[0] if splits else "data", item)
+        values["data", name, "source"] = source
+    layers += [jobs.read_sets(sets, here), Layer("flag", values, here)]
+    return jobs.resolve(layers, folder)
+
+
+def _value(name: str, given: Any) -> Any:
+    if name == "directions":
+        return [part for item in given for part in item.split(",")]
+    if name in ("metrics", "ignore"):
+        return [item for item in given if item]
+    if name in ("x", "y") and given.strip().startswith("["):
+        return jobs.toml_value(given)
+    if name == "normalize" and "," in given:
+        return given.split(",")
+    return given
+
+
+def _points(plane: jobs.PlaneSettings) -> int:
+    from landscape_cli.profile import Axis
+
+    return len(Axis.of(plane.x)) * (1 if plane.y is None else len(Axis.of(plane.y)))
+
+
+@dataclass
+class Scan:
+    """One run of the command, its output locked."""
+
+    job: Job
+    path: Path
+    force: str | None
+    max_seconds: float | None
+
+    def run(self) -> int:
+        """Load, resume or start, measure, save; the exit code."""
+        from landscape_cli.measure import planner
+        from landscape_cli.measure.scan import load_planes, load_problem
+
+        existing = store.load(self.path) if self.path.exists() and self.force != WHOLE else None
+        loaded = load_problem(self.job, store.READERS)
+        problem = loaded.problem
+        if existing:
+            refuse_another_problem(existing, problem.hashes, self.path)
+        planes = load_planes(self.job, problem, store.READERS)
+        wanted = [plane for plane in planes if not self._finished(existing, plane)]
+        if existing and not wanted:
+            CONSOLE.note(f"nothing to do: {self.path.name} is complete; next: {self._next()}")
+            return ExitCode.OK
+        plan = self._plan(existing) or planner.choose(problem, self.job.run.batch_size)
+        CONSOLE.detail(f"plan: {plan}")
+        with stopping(self.max_seconds) as stop:
+            profile = self._start(existing, problem, planes, plan, loaded.files, loaded.notes)
+            return self._measure(profile, problem, wanted, plan, stop)
+
+    def _finished(self, existing: Profile | None, plane: Plane) -> bool:
+        """True if the file holds this very plane in full; refuses one of the same name made otherwise."""
+        if existing is None or plane.name not in existing.planes or self.force == plane.name:
+            return False
+        stored = existing.planes[plane.name]
+        refuse_another_plane(stored, plane.settings, plane.fingerprint, self.path)
+        return stored.complete
+
+    def _plan(self, existing: Profile | None) -> Plan | None:
+        """The plan of the file that is resumed, unless a batch size is asked for that is not its own."""
+        import torch
+
+        from landscape_cli.measure.planner import Plan
+
+        if existing is None:
+            return None
+        plan = Plan.stored(existing.provenance.plan)
+        torch.set_num_threads(plan.threads)
+        if self.job.run.batch_size not in (None, plan.batch):
+            CONSOLE.note("another batch size than the file's: the rest will agree to rounding, not to the bit")
+            return replace(plan, batch=int(self.job.run.batch_size or plan.batch))
+        return plan
+
+    def _start(
+        self, existing: Profile | None, problem: Problem, planes: list[Plane], plan: Plan,
+        hashes: Any, notes: tuple[str, ...],
+    ) -> Profile:  # fmt: skip
+        """The profile to fill: the centre measured, and every plane there, empty or as far as it is."""
+        from landscape_cli.measure.provenance import changed_since, git_commit, make_provenance
+        from landscape_cli.measure.scan import measure_centre, new_record
+
+        provenance = make_provenance(
+            problem, plan, {f"planes.{n}": p.seed or 0 for n, p in self.job.planes.items()},
+            argv=("landscape", *sys.argv[1:]), job=jobs.to_toml(self.job), folder=str(self.job.folder),
+            sources=dict(self.job.sources), git_commit=git_commit(self.job.folder), notes=notes,
+        )  # fmt: skip
+        provenance = replace(provenance, hashes={**provenance.hashes})
+        if existing:
+            stored = existing.provenance
+            kept = tuple(dict.fromkeys([*stored.notes, *notes, *changed_since(stored, problem)]))
+            provenance = replace(provenance, started=stored.started, notes=kept)
+        for note in provenance.notes:
+            CONSOLE.note(f"note: {note}")
+        centre = existing.centre if existing else measure_centre(problem, plan)
+        kept_planes = dict(existing.planes) if existing else {}
+        for plane in planes:
+            if plane.name not in kept_planes or self.force == plane.name:
+                kept_planes[plane.name] = new_record(problem, plane, centre, plan)
+        return Profile(problem.sha256, provenance, centre, kept_planes)
+
+    def _measure(self, profile: Profile, problem: Problem, wanted: list[Plane], plan: Plan, stop: Stop) -> int:
+        from landscape_cli.measure.scan import fill
+
+        saver = store.Saver(self.path)
+        saver.save(profile)
+        done, total = profile.done
+        try:
+            with progress("scan", done, total) as advance:
+                for plane in wanted:
+                    for points in fill(profile.planes[plane.name], problem, plane, plan):
+                        advance(points)
+                        saver.save_if_due(profile)
+                        if stop.wanted():
+                            break
+                    if stop.wanted():
+                        break
+        finally:
+            if profile.complete:
+                profile = profile.with_provenance(finished=files.now())
+            saver.save(profile)
+        return self._end(profile, stop)
+
+    def _end(self, profile: Profile, stop: Stop) -> int:
+        done, total = profile.done
+        if not profile.complete:
+            CONSOLE.note(f"stopped by {stop.why}: {done} of {total} points are in {self.path.name}")
+            CONSOLE.note(f"resume: {shlex.join(profile.provenance.argv)}")
+            return stop.code or ExitCode.INTERRUPTED
+        empty = [p.name for p in profile.planes.values() if not any(s.finite.any() for s in p.surfaces.values())]
+        if empty:
+            hint = "narrow the window, or look at the data and the loss; the file is kept"
+            raise LandscapeError(f"no point of {', '.join(empty)} is finite", hint, ExitCode.INCONCLUSIVE)
+        CONSOLE.note(f"{done} points in {self.path.name}; next: {self._next()}")
+        return ExitCode.OK
+
+    def _next(self) -> str:
+        return shlex.join(["landscape", "report", _shown(self.path)])
+
+
+def _shown(path: Path) -> str:
+    """Relative where it lies below the working directory."""
+    here = Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
+
+
+def show_plan(job: Job) -> int:
+    """Points, passes, time, memory and bytes; nothing is written."""
+    from landscape_cli.measure import planner
+    from landscape_cli.measure.scan import load_planes, load_problem
+
+    problem = load_problem(job, store.READERS).problem
+    planes = load_planes(job, problem, store.READERS)
+    plan = planner.choose(problem, job.run.batch_size)
+    most = max((len(plane.directions) for plane in planes), default=0)
+    cost = planner.forecast(problem, plan, most)
+    points = sum(len(plane.coordinates) for plane in planes)
+    stored = points * len(problem.splits) * 8 * (MAX_GROUPS + 2 + len(problem.loss.metrics))
+    table: list[tuple[str, Any]] = [
+        ("points", points),
+        ("passes", points * cost.passes_per_point),
+        ("strategy", f"{plan.strategy}, {plan.points_per_pass} point per pass, {plan.batch} samples per batch"),
+        ("threads", plan.threads),
+        ("device", f"{problem.device}, {problem.dtype}"),
+        ("estimated time", duration(points * cost.seconds_per_point)),
+        ("memory: weights and master copy", _size(2 * cost.bytes_master)),
+        ("memory: directions", _size(cost.bytes_directions)),
+        ("memory: samples", _size(cost.bytes_samples)),
+        ("file", _size(stored)),
+    ]
+    for label, value in table:
+        click.echo(f"{label:<32} {value}")
+    return ExitCode.OK
+
+
+def _size(count: int) -> str:
+    return f"{count / (1 << 20):.3g} MiB"

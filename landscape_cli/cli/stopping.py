@@ -1,0 +1,63 @@
+"""Stopping a measurement so that nothing is lost: Ctrl-C, SIGTERM, --max-time."""
+
+from __future__ import annotations
+
+import re
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from landscape_cli.errors import ExitCode, LandscapeError
+
+
+class Stop:
+    """Asked between points: should we stop, and with which exit code?"""
+
+    def __init__(self, max_seconds: float | None) -> None:
+        self.code: ExitCode | None = None
+        self.why = ""
+        self.deadline = None if max_seconds is None else time.monotonic() + max_seconds
+
+    def wanted(self) -> bool:
+        """True once a signal has come or the time is over."""
+        if self.code is None and self.deadline is not None and time.monotonic() >= self.deadline:
+            self.code, self.why = ExitCode.INTERRUPTED, "--max-time is over"
+        return self.code is not None
+
+    def signalled(self, number: int, frame: FrameType | None) -> None:
+        """The first signal finishes the point; a second Ctrl-C stops at once."""
+        if self.code is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        term = number == signal.SIGTERM
+        self.code, self.why = (ExitCode.TERMINATED, "SIGTERM") if term else (ExitCode.INTERRUPTED, "Ctrl-C")
+
+
+@contextmanager
+def stopping(max_seconds: float | None) -> Iterator[Stop]:
+    """A Stop that listens to SIGINT and SIGTERM."""
+    stop = Stop(max_seconds)
+    before = {number: signal.signal(number, stop.signalled) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def seconds(text: str | None) -> float | None:
+    """The seconds of `90`, `90s`, `20m`, `1h30m`.
+
+    Raises:
+        LandscapeError: another form, or nothing positive.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+    total = (
+        sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
+    )
+    if not total:
+        raise LandscapeError(f"--max-time {text} is no duration", "write for example 90s, 20m or 1h30m")
+    return total

@@ -1,0 +1,361 @@
+"""Direction and Plane: where to move in parameter space.
+
+Adding a direction or a normalisation is one function and one line in a dict.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from landscape_cli.errors import ExitCode, LandscapeError, one_of
+from landscape_cli.jobs import ModelSettings, PlaneSettings
+from landscape_cli.measure import batchnorm, checkpoint, data
+from landscape_cli.measure.data import Reader
+from landscape_cli.measure.problem import Problem, Tensors, matches
+from landscape_cli.profile import Axis, Floats
+
+
+@dataclass(frozen=True)
+class Direction:
+    """One displacement of the parameters (and, towards a checkpoint, of the buffers).
+
+    `recipe` is what it was made from; `target` holds the state that coordinate 1 must reach, where there is one.
+    """
+
+    parameters: Tensors
+    buffers: Tensors
+    recipe: Mapping[str, Any]
+    target: Tensors | None = None
+
+
+@dataclass(frozen=True)
+class Plane:
+    """A line or plane through the checkpoint: theta = centre + a·d1 + b·d2."""
+
+    name: str
+    x: Axis
+    y: Axis | None
+    directions: tuple[Direction, ...]
+    batchnorm: str
+    gram: Floats
+    settings: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of the settings: axes, directions, batch-norm policy."""
+        return hashlib.sha256(json.dumps(self.settings, sort_keys=True).encode()).hexdigest()
+
+    @property
+    def coordinates(self) -> Floats:
+        """(points, d) coordinates of the grid, the last axis fastest."""
+        axes = [self.x.values] if self.y is None else [self.x.values, self.y.values]
+        return np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, len(axes))
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a direction is asked for: `argument` is what follows the colon in the job."""
+
+    argument: str
+    axis: int
+    seed: int
+    folder: Path
+    readers: Mapping[str, Reader]
+    model: ModelSettings
+
+
+Made = tuple[Tensors, Tensors, Tensors | None]  # parameters, buffers, target
+
+
+def random(problem: Problem, request: Request) -> Made:
+    """Independent standard normal entries, from a CPU generator seeded by (seed, axis, parameter name)."""
+    drawn = {}
+    for name, weight in problem.centre.items():
+        digest = hashlib.sha256(f"{request.seed}/{request.axis}/{name}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        drawn[name] = torch.randn(weight.shape, generator=generator).to(weight)
+    return drawn, {}, None
+
+
+def towards_checkpoint(problem: Problem, request: Request) -> Made:
+    """Another checkpoint's weights (and running statistics) minus the centre's."""
+    other = _load_beside(problem, request)
+    moved = {n: other[n].to(w) - w for n, w in problem.centre.items()}
+    buffers = {n: other[n].to(b) - b for n, b in problem.centre_buffers.items() if n in other}
+    return moved, buffers, other
+
+
+def from_file(problem: Problem, request: Request) -> Made:
+    """Tensors by parameter name from .npz, .safetensors, .pt or .h5; after a # the folder they lie in."""
+    name, _, prefix = request.argument.partition("#")
+    path = (request.folder / name).resolve()
+    checkpoint.sniff(path)
+    known = {**data.READERS, **request.readers}
+    if path.suffix not in known:
+        raise LandscapeError(f"the directions file {path} has an unknown ending", f"give {', '.join(known)}")
+    arrays = known[path.suffix](path)
+    found = {}
+    for parameter, weight in problem.centre.items():
+        keys = [f"{prefix}{joint}{parameter}" for joint in "/."] if prefix else [parameter]
+        key = next((k for k in keys if k in arrays), None)
+        if key is None:
+            held = ", ".join(sorted(arrays)[:5]) or "nothing"
+            hint = f"it holds: {held}; for names below a folder write file:{name}#FOLDER"
+            raise LandscapeError(f"{path.name} has no direction for {keys[0]}", hint)
+        tensor = torch.as_tensor(np.asarray(arrays[key]))
+        if tensor.shape != weight.shape or not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
+            shapes = f"{tuple(tensor.shape)} {tensor.dtype} for {tuple(weight.shape)}"
+            raise LandscapeError(
+                f"the direction {key} of {path.name} does not fit: {shapes}", "finite floats are needed"
+            )
+        found[parameter] = tensor.to(weight)
+    return found, {}, None
+
+
+DIRECTIONS: dict[str, Callable[[Problem, Request], Made]] = {
+    "random": random,
+    "checkpoint": towards_checkpoint,
+    "file": from_file,
+}
+NEEDS_PATH = ("checkpoint", "file")
+
+
+# A normalisation takes one direction, the weights, the output dimension of each, and an earlier direction to be made
+# orthogonal to (or None). All work in float64.
+Normalisation = Callable[[Tensors, Tensors, Mapping[str, int], Tensors | None], Tensors]
+
+
+def by_filter(direction: Tensors, weights: Tensors, dims: Mapping[str, int], other: Tensors | None) -> Tensors:
+    """Each filter (slice along the output dimension) gets its weights' norm; a vector is one filter. Li et al. 2018."""
+    return {n: _per_unit(d, weights[n], dims[n], other[n] if other else None) for n, d in direction.items()}
+
+
+def by_layer(direction: Tensors, weights: Tensors, dims: Mapping[str, int], other: Tensors | None) -> Tensors:
+    """Each parameter tensor gets its weights' norm."""
+    return {n: _per_unit(d, weights[n], None, other[n] if other else None) for n, d in direction.items()}
+
+
+def by_weight(direction: Tensors, weights: Tensors, dims: Mapping[str, int], other: Tensors | None) -> Tensors:
+    """Each entry is multiplied by the absolute value of its weight; orthogonality is per tensor, after it."""
+    scaled = {n: d * weights[n].abs() for n, d in direction.items()}
+    if other is None:
+        return scaled
+    return {n: _orthogonal(d.reshape(1, -1), other[n].reshape(1, -1)).reshape(d.shape) for n, d in scaled.items()}
+
+
+def globally(direction: Tensors, weights: Tensors, dims: Mapping[str, int], other: Tensors | None) -> Tensors:
+    """The whole direction gets unit length."""
+    straight = not_at_all(direction, weights, dims, other)
+    norm = inner(straight, straight) ** 0.5
+    return {n: d / norm if norm else d for n, d in straight.items()}
+
+
+def not_at_all(direction: Tensors, weights: Tensors, dims: Mapping[str, int], other: Tensors | None) -> Tensors:
+    """The direction as it is."""
+    if other is None or not inner(other, other):
+        return direction
+    for _ in range(2):  # once more for what rounding left
+        share = inner(direction, other) / inner(other, other)
+        direction = {n: d - share * other[n] for n, d in direction.items()}
+    return direction
+
+
+NORMALISATIONS: dict[str, Normalisation] = {
+    "filter": by_filter,
+    "layer": by_layer,
+    "weight": by_weight,
+    "global": globally,
+    "none": not_at_all,
+}
+
+
+def _per_unit(d: Tensor, weight: Tensor, dim: int | None, other: Tensor | None) -> Tensor:
+    """`d` made orthogonal to `other` within each unit and scaled to its weights' norm there."""
+    dim = None if weight.dim() < 2 else dim
+    rows = _orthogonal(_units(d, dim), None if other is None else _units(other, dim))
+    norms: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    wanted: Tensor = torch.linalg.vector_norm(_units(weight, dim), dim=1, keepdim=True)
+    scaled = torch.where(norms > 0, rows / norms, 0.0) * wanted
+    return scaled.reshape(weight.shape) if dim is None else _from_units(scaled, weight, dim)
+
+
+def _from_units(rows: Tensor, like: Tensor, dim: int) -> Tensor:
+    """The tensor whose slices along `dim` are the rows."""
+    return rows.reshape(like.movedim(dim, 0).shape).movedim(0, dim)
+
+
+def _units(tensor: Tensor, dim: int | None) -> Tensor:
+    """(units, entries): the slices along `dim`, or the whole tensor as one."""
+    return tensor.reshape(1, -1) if dim is None else tensor.movedim(dim, 0).flatten(1)
+
+
+def _orthogonal(rows: Tensor, other: Tensor | None) -> Tensor:
+    """Gram-Schmidt within each row; a row of one entry stays as it is, there being nothing orthogonal to it."""
+    if other is None or rows.shape[1] == 1:
+        return rows
+    for _ in range(2):  # once more for what rounding left
+        squares = (other * other).sum(1, keepdim=True)
+        share = (rows * other).sum(1, keepdim=True) / torch.where(squares > 0, squares, 1.0)
+        rows = rows - share * other
+    return rows
+
+
+def inner(a: Tensors, b: Tensors) -> float:
+    """Inner product over all parameters, in float64."""
+    return sum(float((a[n].double() * b[n].double()).sum()) for n in a)
+
+
+def make_plane(
+    name: str,
+    settings: PlaneSettings,
+    problem: Problem,
+    model: ModelSettings,
+    folder: Path,
+    readers: Mapping[str, Reader],
+) -> Plane:
+    """The plane that the settings describe.
+
+    Raises:
+        LandscapeError: an unknown name, a file that does not fit, or directions that are zero or parallel (exit 3).
+    """
+    if settings.batchnorm not in batchnorm.POLICIES:
+        raise one_of("batch-norm policy", str(settings.batchnorm), [*batchnorm.POLICIES])
+    batchnorm.check(str(settings.batchnorm), problem.model)
+    x, y = Axis.of(settings.x), None if settings.y is None else Axis.of(settings.y)
+    asked = settings.directions or []
+    how = settings.normalize if isinstance(settings.normalize, list) else [str(settings.normalize)] * len(asked)
+    if len(how) != len(asked):
+        raise LandscapeError(f"the plane {name} has {len(asked)} directions and {len(how)} normalisations", "one each")
+    made: list[Direction] = []
+    for axis, (spec, normalize) in enumerate(zip(asked, how, strict=True)):
+        request = Request(spec.partition(":")[2], axis, settings.seed or 0, folder, readers, model)
+        earlier = made[0] if axis and settings.orthogonal else None
+        made.append(_make(spec, normalize, settings, problem, request, earlier))
+    gram = np.array([[inner(a.parameters, b.parameters) for b in made] for a in made])
+    _check_gram(name, gram)
+    described = _described(settings, x, y, made)
+    return Plane(name, x, y, tuple(made), str(settings.batchnorm), gram, described)
+
+
+def _make(
+    spec: str, normalize: str, settings: PlaneSettings, problem: Problem, request: Request, earlier: Direction | None
+) -> Direction:
+    kind = spec.partition(":")[0]
+    if kind not in DIRECTIONS:
+        raise one_of("direction", spec, [f"{k}:PATH" if k in NEEDS_PATH else k for k in DIRECTIONS])
+    if (kind in NEEDS_PATH) != bool(request.argument):
+        what = f"{kind}:PATH" if kind in NEEDS_PATH else kind
+        raise LandscapeError(f"the direction {spec!r} cannot be used", f"write {what}")
+    if normalize not in NORMALISATIONS:
+        raise one_of("normalisation", normalize, [*NORMALISATIONS])
+    drawn, buffers, target = DIRECTIONS[kind](problem, request)
+    still = ignored(problem.model, drawn, settings.ignore or [])
+    kept = {n: torch.zeros_like(d) if n in still else d.double() for n, d in drawn.items()}
+    live = {n: d for n, d in kept.items() if n not in still}
+    weights = {n: problem.centre[n].double() for n in live}
+    against = {n: earlier.parameters[n].double() for n in live} if earlier else None
+    scaled = NORMALISATIONS[normalize](live, weights, output_dims(problem.model), against)
+    parameters = {n: scaled[n].to(w) if n in scaled else torch.zeros_like(w) for n, w in problem.centre.items()}
+    recipe = {
+        "kind": kind,
+        "from": request.argument,
+        "seed": request.seed if kind == "random" else None,
+        "normalize": normalize,
+        "ignored": len(still),
+        "sha256": tensors_sha256({**parameters, **{f"buffer {n}": b for n, b in buffers.items()}}),
+    }
+    exact = normalize == "none" and not still and earlier is None
+    return Direction(parameters, buffers, recipe, target if exact else None)
+
+
+def _check_gram(name: str, gram: Floats) -> None:
+    hint = "change the seed, the files, model.parameters or ignore"
+    norms = np.sqrt(np.diag(gram))
+    if not (np.isfinite(norms).all() and (norms > 0).all()):
+        raise LandscapeError(f"a direction of the plane {name} is zero", hint, ExitCode.INCONCLUSIVE)
+    if len(gram) == 2 and 1 - abs(gram[0, 1] / (norms[0] * norms[1])) < 1e-9:
+        raise LandscapeError(f"the directions of the plane {name} are parallel", hint, ExitCode.INCONCLUSIVE)
+
+
+def _described(settings: PlaneSettings, x: Axis, y: Axis | None, made: list[Direction]) -> dict[str, Any]:
+    """All that a plane's fingerprint is made of: no path, device or batch size."""
+    return {
+        "x": x.values.tolist(),
+        "y": None if y is None else y.values.tolist(),
+        "directions": [{k: v for k, v in d.recipe.items() if k != "from"} for d in made],
+        "ignore": settings.ignore,
+        "orthogonal": settings.orthogonal,
+        "batchnorm": settings.batchnorm,
+        "batchnorm_block": batchnorm.RECOMPUTE_BLOCK if settings.batchnorm == "recompute" else None,
+    }
+
+
+def tensors_sha256(tensors: Tensors) -> str:
+    """SHA-256 over names, types, shapes and bytes."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(data.tensor_bytes(tensor))
+    return digest.hexdigest()
+
+
+def owners(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
+    """The module that holds each parameter, and its name there; tied ones under their first name."""
+    found: dict[str, tuple[nn.Module, str]] = {}
+    seen: set[int] = set()
+    for prefix, module in model.named_modules():
+        for leaf, parameter in module.named_parameters(recurse=False):
+            if id(parameter) not in seen:
+                seen.add(id(parameter))
+                found[f"{prefix}.{leaf}" if prefix else leaf] = (module, leaf)
+    return found
+
+
+def output_dims(model: nn.Module) -> dict[str, int]:
+    """The output dimension of each parameter: 1 for transposed convolutions and GPT-2's Conv1D, else 0."""
+    transposed = nn.modules.conv._ConvTransposeNd
+    return {
+        name: 1 if isinstance(module, transposed) or type(module).__name__ == "Conv1D" else 0
+        for name, (module, _) in owners(model).items()
+    }
+
+
+def ignored(model: nn.Module, names: Mapping[str, Any], ignore: list[str]) -> set[str]:
+    """The parameters that do not move: "bias", "norm" (normalisation layers), or name patterns."""
+    still: set[str] = set()
+    patterns = [pattern for pattern in ignore if pattern not in ("bias", "norm")]
+    for name, (module, leaf) in owners(model).items():
+        bias = leaf == "bias" or leaf.startswith("bias_") or leaf.endswith("_bias")
+        norm = "norm" in type(module).__name__.lower()
+        if ("bias" in ignore and bias) or ("norm" in ignore and norm) or matches(name, patterns):
+            still.add(name)
+    for pattern in patterns:
+        if not any(matches(name, [pattern]) for name in names):
+            raise LandscapeError(f"nothing to ignore matches {pattern!r}", 'write "bias", "norm" or a name pattern')
+    return still & set(names)
+
+
+def _load_beside(problem: Problem, request: Request) -> Tensors:
+    """The state of another checkpoint under the model's own names; the model itself is put back."""
+    path = (request.folder / request.argument).resolve()
+    before = {n: t.detach().clone() for n, t in problem.model.state_dict().items() if isinstance(t, Tensor)}
+    settings = request.model
+    try:
+        found = checkpoint.load_into(problem.model, path, settings.state_key, settings.strict, settings.allow_pickle)
+        reached = {n: t.detach().clone() for n, t in problem.model.state_dict().items() if isinstance(t, Tensor)}
+    finally:
+        with torch.no_grad():
+            for name, tensor in problem.model.state_dict().items():
+                if isinstance(tensor, Tensor):
+                    tensor.copy_(before[name])
+    exact = {n: found.state[n] for n in reached if n in found.state}  # not rounded to the model's dtype
+    return {**reached, **exact}

@@ -1,0 +1,117 @@
+"""`landscape_cli.scan`: the same measurement from Python, without the file system."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape_cli.errors import LandscapeError, one_of
+from landscape_cli.files import now
+from landscape_cli.jobs import DataSettings, LossSettings, ModelSettings, PlaneSettings, plane_with_defaults
+from landscape_cli.measure import planner
+from landscape_cli.measure.data import materialise
+from landscape_cli.measure.directions import make_plane
+from landscape_cli.measure.losses import Loss, make_loss
+from landscape_cli.measure.problem import DTYPES, Problem, device_named, make_problem, place
+from landscape_cli.measure.provenance import make_provenance
+from landscape_cli.measure.scan import fill, measure_centre, new_record
+from landscape_cli.measure.usercode import UserCode, callable_hash
+from landscape_cli.profile import Profile
+
+PerSampleLoss = Callable[[Tensor, Tensor], Tensor]
+
+
+def scan(
+    model: nn.Module,
+    data: Any,
+    loss: str | PerSampleLoss = "cross_entropy",
+    *,
+    x: str | list[float] = "-1:1:21",
+    y: str | list[float] | None = None,
+    metrics: list[str | PerSampleLoss] | None = None,
+    directions: list[str] | None = None,
+    normalize: str | list[str] | None = None,
+    ignore: list[str] | None = None,
+    orthogonal: bool | None = None,
+    batchnorm: str | None = None,
+    seed: int = 0,
+    parameters: list[str] | None = None,
+    call: str = "auto",
+    output: str = "",
+    weight_decay: float = 0.0,
+    device: str | None = None,
+    dtype: str | None = None,
+    batch_size: int | None = None,
+) -> Profile:
+    """Measure the loss of `model` around its present weights, on a line (x) or a plane (x and y).
+
+    Args:
+        model: left as it was: weights, buffers, training mode, requires_grad.
+        data: (inputs, targets), a Dataset, a DataLoader, or a dict of these by split name.
+        loss: a name of LOSSES, or a function (outputs, targets) -> one loss per sample.
+        device, dtype: default to the model's own; for others a copy of the model is measured.
+        The rest is as in the job file: [planes.main], [model], [run].
+
+    Returns:
+        A Profile with one plane, "main"; `landscape_cli.save` writes it, `landscape_cli.statistics` reads it.
+
+    Raises:
+        LandscapeError: whatever the command would refuse.
+    """
+    asked = PlaneSettings(x, y, directions, normalize, ignore, orthogonal, batchnorm, seed)
+    plane_settings = plane_with_defaults("main", asked, seed)
+    model_settings = ModelSettings(parameters=parameters or ["*"], call=call, output=output)
+    bound = _loss(loss, metrics or [], weight_decay)
+    here, precision = _place(model, device, dtype)
+    problem = _problem(here, data, bound, model_settings, precision)
+    plane = make_plane("main", plane_settings, problem, model_settings, Path.cwd(), {})
+    plan = planner.choose(problem, batch_size)
+    provenance = make_provenance(problem, plan, {"planes.main": seed})
+    centre = measure_centre(problem, plan)
+    record = new_record(problem, plane, centre, plan)
+    for _ in fill(record, problem, plane, plan):
+        pass
+    profile = Profile(problem.sha256, provenance, centre, {"main": record})
+    return profile.with_provenance(finished=now())
+
+
+def _loss(loss: str | PerSampleLoss, metrics: list[str | PerSampleLoss], weight_decay: float) -> Loss:
+    code: dict[str, UserCode] = {}
+
+    def name(function: str | PerSampleLoss) -> str:
+        if isinstance(function, str):
+            return function
+        called = getattr(function, "__name__", type(function).__name__)
+        code[called] = UserCode(called, function, callable_hash(function), Path.cwd())
+        return called
+
+    named = LossSettings(name=name(loss), metrics=[name(m) for m in metrics], weight_decay=weight_decay)
+    return make_loss(named, code)
+
+
+def _place(model: nn.Module, device: str | None, dtype: str | None) -> tuple[nn.Module, str]:
+    """The model itself where it already is as asked, else a copy; and its dtype by name."""
+    first = next(iter(model.parameters()), None)
+    if first is None:
+        raise LandscapeError("the model has no parameters", "give a torch.nn.Module with weights")
+    own = str(first.dtype).removeprefix("torch.")
+    wanted = dtype or (own if own == "float64" else "float32")
+    if wanted not in DTYPES:
+        raise one_of("dtype", wanted, [*DTYPES])
+    target = first.device if device is None else device_named(device)
+    same = {(p.device, p.dtype) for p in model.parameters()} == {(target, DTYPES[wanted])}
+    return (model if same else place(copy.deepcopy(model), target, wanted)), wanted
+
+
+def _problem(model: nn.Module, source: Any, loss: Loss, settings: ModelSettings, dtype: str) -> Problem:
+    splits = source if isinstance(source, Mapping) else {"data": source}
+    rows = DataSettings()
+    made = {str(name): (*materialise(split, rows), rows) for name, split in splits.items()}
+    device = next(iter(model.parameters())).device
+    code = {"model": callable_hash(type(model))}
+    return make_problem(model, made, loss, settings, torch.device(device), dtype, code)

@@ -1,0 +1,342 @@
+"""Problem: a model at its checkpoint, fixed samples and a per-sample loss, checked to answer the same twice."""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import hashlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from landscape_cli.errors import LandscapeError
+from landscape_cli.jobs import DataSettings, LossSettings, ModelSettings
+from landscape_cli.measure import data
+from landscape_cli.measure.data import Inputs, Split
+from landscape_cli.measure.losses import CLASS_LOSSES, Loss
+from landscape_cli.measure.usercode import combined
+
+Tensors = dict[str, Tensor]
+DTYPES: dict[str, torch.dtype] = {
+    "float32": torch.float32,
+    "float64": torch.float64,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+# How far two ways of computing one mean loss may differ: relative, and absolute for losses near 0.
+TOLERANCE = {"float64": (1e-10, 1e-13), "float32": (2e-5, 1e-7), "bfloat16": (5e-2, 1e-2), "float16": (1e-2, 1e-3)}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What every measurement of one run shares.
+
+    Attributes:
+        model: the network; its parameters are moved in place while measuring and put back afterwards.
+        parameters: the selected parameters, by name, tied ones once.
+        centre, centre_buffers: master copies of their checkpoint values (float32, or float64 when the model is).
+        hashes: SHA-256 of weights, data, loss, code, parameters and dtype: what a resumed run must share.
+        facts: counts of parameters, and ½·wd·‖θ‖² with its weight decay.
+    """
+
+    model: nn.Module
+    parameters: Tensors
+    buffers: Tensors
+    centre: Tensors
+    centre_buffers: Tensors
+    splits: Mapping[str, Split]
+    loss: Loss
+    forward: Callable[[Inputs], Tensor]
+    device: torch.device
+    dtype: str
+    hashes: Mapping[str, str]
+    facts: Mapping[str, Any]
+
+    @property
+    def sha256(self) -> str:
+        """One hash over all that every section of a run must share."""
+        return combined(self.hashes)
+
+    def restore(self) -> None:
+        """Put parameters and buffers back to the checkpoint."""
+        with torch.no_grad():
+            for own, centre in ((self.parameters, self.centre), (self.buffers, self.centre_buffers)):
+                for name, tensor in own.items():
+                    tensor.copy_(centre[name])
+
+    @contextlib.contextmanager
+    def measuring(self) -> Iterator[None]:
+        """Eval mode, full fp32 precision, no gradients; afterwards the model is as it was."""
+        training = {module: module.training for module in self.model.modules()}
+        precision = torch.get_float32_matmul_precision()
+        try:
+            self.model.eval()
+            torch.set_float32_matmul_precision("highest")
+            flags = torch.backends.cudnn.flags(True, benchmark=False, deterministic=True, allow_tf32=False)
+            with torch.no_grad(), flags:
+                yield
+        finally:
+            torch.set_float32_matmul_precision(precision)
+            self.restore()
+            for module, mode in training.items():
+                module.training = mode
+
+
+def device_named(name: str) -> torch.device:
+    """The device for "auto", "cpu", "cuda", "cuda:N" or "mps".
+
+    Raises:
+        LandscapeError: not a device, or none of this machine.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError, ValueError) as error:
+        why = str(error).splitlines()[0]
+        raise LandscapeError(f"the device {name} cannot be used: {why}", "use --device cpu, or auto") from None
+    return device
+
+
+def place(model: nn.Module, device: torch.device, dtype: str) -> nn.Module:
+    """The model on the device, in the precision of its master copy."""
+    return model.to(device=device, dtype=torch.float64 if dtype == "float64" else torch.float32)
+
+
+def make_problem(
+    model: nn.Module,
+    splits: Mapping[str, tuple[Inputs, Tensor, DataSettings]],
+    loss: Loss,
+    settings: ModelSettings,
+    device: torch.device,
+    dtype: str = "float32",
+    code: Mapping[str, str] | None = None,
+) -> Problem:
+    """A checked problem from a model that holds its checkpoint's weights.
+
+    Raises:
+        LandscapeError: nothing to measure, data that do not fit the model or the loss, a model that answers
+            differently twice.
+    """
+    named = {n: p for n, p in model.named_parameters() if p.is_floating_point()}
+    chosen = select_parameters(named, settings)
+    floating = {n: b for n, b in model.named_buffers() if b.is_floating_point()}
+    centre = {n: p.detach().clone() for n, p in chosen.items()}
+    centre_buffers = {n: b.detach().clone() for n, b in floating.items()}
+    hashes = {
+        "weights": _weights_sha256(model),
+        "loss": _loss_sha256(loss),
+        "code": combined(dict(code or {})),
+        "parameters": hashlib.sha256("\n".join(sorted(chosen)).encode()).hexdigest(),
+        "dtype": dtype,
+    }
+    if DTYPES[dtype] not in (torch.float32, torch.float64):
+        model.to(dtype=DTYPES[dtype])
+        chosen = {n: p for n, p in model.named_parameters() if n in chosen}
+        floating = {n: b for n, b in model.named_buffers() if n in floating}
+    made = {name: _split(name, *parts, loss, device, dtype) for name, parts in splits.items()}
+    hashes |= {f"data.{name}": split.sha256 for name, split in made.items()}
+    problem = Problem(
+        model, {n: p.data for n, p in chosen.items()}, dict(floating), centre, centre_buffers, made, loss,
+        _forward(model, settings), device, dtype, hashes, _facts(named, centre, loss.settings),
+    )  # fmt: skip
+    with problem.measuring():
+        for split in made.values():
+            _probe(problem, split)
+    return problem
+
+
+def select_parameters(named: Mapping[str, nn.Parameter], settings: ModelSettings) -> dict[str, nn.Parameter]:
+    """The parameters that the patterns choose ("!pattern" leaves out), frozen ones only when asked for.
+
+    Raises:
+        LandscapeError: none is chosen, or a pattern matches nothing.
+    """
+    wanted = [p for p in settings.parameters if not p.startswith("!")] or ["*"]
+    unwanted = [p[1:] for p in settings.parameters if p.startswith("!")]
+    for pattern in [*wanted, *unwanted]:
+        if pattern != "*" and not fnmatch.filter(named, pattern):
+            some = ", ".join(list(named)[:5])
+            raise LandscapeError(f"no parameter matches {pattern!r}", f"the names look like: {some}")
+    chosen = {
+        name: parameter
+        for name, parameter in named.items()
+        if matches(name, wanted) and not matches(name, unwanted) and (parameter.requires_grad or settings.frozen)
+    }
+    if not chosen or not any(p.numel() for p in chosen.values()):
+        raise LandscapeError("no parameter is selected", "look at model.parameters; frozen ones need frozen = true")
+    return chosen
+
+
+def matches(name: str, patterns: list[str]) -> bool:
+    """True if the name matches any of the shell patterns."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def plain_loss(problem: Problem, split: Split) -> float:
+    """The mean loss by one separate plain pass over the model as it stands, in batches of another size."""
+    total = torch.zeros((), dtype=torch.float64)
+    for rows, inputs, targets in split.batches(max(1, min(100, len(split) // 2)), problem.device):
+        losses, weights = problem.loss(problem.forward(inputs), targets)[0].cpu(), split.weights[rows].cpu()
+        total += torch.where(weights == 0, 0.0, losses * weights).sum()
+    return float(total / split.weights.sum())
+
+
+def agree(a: float, b: float, dtype: str) -> bool:
+    """True if two ways of computing one mean loss agree up to rounding; NaN agrees with NaN."""
+    relative, absolute = TOLERANCE[dtype]
+    return a == b or (a != a and b != b) or abs(a - b) <= relative * abs(b) + absolute
+
+
+def _forward(model: nn.Module, settings: ModelSettings) -> Callable[[Inputs], Tensor]:
+    """The model's predictions for a batch of inputs, passed as `model.call` and picked as `model.output` say."""
+
+    def forward(inputs: Inputs) -> Tensor:
+        try:
+            answer = _call(model, inputs, settings.call)
+        except torch.OutOfMemoryError:
+            raise
+        except Exception as error:
+            if "can't allocate memory" in str(error):
+                raise
+            shapes = [f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in data.leaves(inputs)]
+            raise LandscapeError(
+                f"the model raised {type(error).__name__} on inputs {', '.join(shapes)}: {error}",
+                "do the data's shape and type fit? see scale, dtype and model.call; --debug shows the traceback",
+            ) from error
+        return _output(answer, settings.output)
+
+    return forward
+
+
+def _call(model: nn.Module, inputs: Inputs, how: str) -> Any:
+    how = (
+        how
+        if how != "auto"
+        else "kwargs"
+        if isinstance(inputs, dict)
+        else "args"
+        if isinstance(inputs, tuple)
+        else "single"
+    )
+    if how == "kwargs" and isinstance(inputs, dict):
+        return model(**inputs)
+    if how == "args":
+        return model(*data.leaves(inputs))
+    return model(inputs)
+
+
+def _output(answer: Any, name: str) -> Tensor:
+    if name:
+        found = answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
+        if not isinstance(found, Tensor):
+            held = ", ".join(map(str, answer)) if isinstance(answer, Mapping) else type(answer).__name__
+            raise LandscapeError(f"the model's output has no tensor {name!r}: {held}", "change model.output")
+        answer = found
+    if not isinstance(answer, Tensor):
+        names = list(answer if isinstance(answer, Mapping) else getattr(answer, "__dict__", ()))
+        named = f" with {', '.join(map(str, names))}" if names else ""
+        raise LandscapeError(
+            f"the model returns a {type(answer).__name__}{named}, not a tensor",
+            'name the predictions, for example output = "logits" under [model]',
+        )
+    if not answer.is_floating_point() or answer.dim() == 0:
+        raise LandscapeError(
+            f"the model returns {answer.dtype} of shape {tuple(answer.shape)}", "return one row of numbers per sample"
+        )
+    return answer
+
+
+def _split(
+    name: str, inputs: Inputs, targets: Tensor, settings: DataSettings, loss: Loss, device: torch.device, dtype: str
+) -> Split:
+    try:
+        ready, wanted = data.prepare(inputs, settings, DTYPES[dtype]), data.prepare_targets(targets)
+    except LandscapeError as error:
+        raise LandscapeError(f"the split {name}: {error.message}", error.hint, error.code) from None
+    bytes_needed = sum(t.numel() * t.element_size() for t in [*data.leaves(ready), wanted])
+    if device.type != "cpu":
+        fits = _free_bytes(device) > 2 * bytes_needed
+        ready = data.apply(lambda t: t.to(device) if fits else t.pin_memory(), ready)
+        wanted = wanted.to(device) if fits else wanted.pin_memory()
+    weights = loss.weights(wanted).to(device)
+    if not bool((weights > 0).any()):
+        raise LandscapeError(f"the split {name} holds no target that counts", "all of them are ignore_index")
+    rows = data.deal(len(wanted), settings.seed).to(device)
+    return Split(name, ready, wanted, weights, rows, data.samples_sha256(inputs, targets, settings))
+
+
+def _free_bytes(device: torch.device) -> float:
+    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else float("inf")
+
+
+def _probe(problem: Problem, split: Split) -> None:
+    """One small batch, twice: does the model take it, are the labels in range, is the answer the same?"""
+    _, inputs, targets = next(split.batches(64, problem.device))
+    before = {n: b.clone() for n, b in problem.model.named_buffers()}
+    first = problem.forward(inputs)
+    if len(first) != len(targets):
+        raise LandscapeError(
+            f"the model returns {tuple(first.shape)} for {len(targets)} samples", "return one row per sample"
+        )
+    _check_labels(problem.loss.settings, first, split)
+    problem.loss(first, targets)
+    second = problem.forward(inputs)
+    scale = float(first.abs().nan_to_num(0, 0, 0).max()) if first.numel() else 0.0
+    if not torch.allclose(first, second, rtol=1e-5, atol=1e-6 * scale, equal_nan=True):
+        raise LandscapeError(
+            "the model answers differently twice in eval mode",
+            "is dropout applied with F.dropout(x) and no training=self.training? sampling inside forward?",
+        )
+    changed = [n for n, b in problem.model.named_buffers() if not torch.equal(before[n].nan_to_num(), b.nan_to_num())]
+    if changed:
+        raise LandscapeError(
+            f"the model changes its buffers in eval mode: {', '.join(changed[:5])}", "update them in training mode only"
+        )
+
+
+def _check_labels(settings: LossSettings, outputs: Tensor, split: Split) -> None:
+    if settings.name not in CLASS_LOSSES or split.targets.is_floating_point() or outputs.dim() < 2:
+        return
+    last = split.targets.shape[1:] == outputs.shape[1:-1] or outputs.dim() == 2
+    dim = settings.class_dim if settings.class_dim is not None else (-1 if last else 1)
+    classes, labels = outputs.shape[dim], split.targets[split.targets != settings.ignore_index]
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= classes:
+        raise LandscapeError(
+            f"the split {split.name} has labels from {low} to {high} and the model {classes} classes",
+            f"labels must lie between 0 and {classes - 1}; ignore_index is {settings.ignore_index}",
+        )
+
+
+def _facts(named: Mapping[str, nn.Parameter], centre: Tensors, loss: LossSettings) -> dict[str, Any]:
+    squares = sum(float((t.double() ** 2).sum()) for t in centre.values())
+    return {
+        "parameters": sum(p.numel() for p in named.values()),
+        "selected": sum(t.numel() for t in centre.values()),
+        "frozen": sum(p.numel() for p in named.values() if not p.requires_grad),
+        "norm": squares**0.5,
+        "weight_decay": loss.weight_decay,
+        "weight_penalty": 0.5 * loss.weight_decay * squares,
+    }
+
+
+def _weights_sha256(model: nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        if isinstance(tensor, Tensor):
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(data.tensor_bytes(tensor))
+    return digest.hexdigest()
+
+
+def _loss_sha256(loss: Loss) -> str:
+    s = loss.settings
+    named = (s.name, s.metrics, s.label_smoothing, s.ignore_index, s.class_dim, s.delta)
+    by_code = [(name.rpartition(":")[2], sha) for name, sha in sorted(loss.code.items())]
+    plain = [n for n in (s.name, *s.metrics) if n not in loss.code]
+    return hashlib.sha256(repr((plain, by_code, named[2:])).encode()).hexdigest()

@@ -1,0 +1,177 @@
+"""The user's own code: `FILE.py:NAME` or `package.module:NAME`, imported, called and hashed.
+
+It comes from the command line or the job file, never from a checkpoint or a result.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import importlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from landscape_cli.errors import LandscapeError
+
+
+@dataclass(frozen=True)
+class UserCode:
+    """A callable of the user's, and the SHA-256 of its source and of the files beside it that it imports."""
+
+    spec: str
+    call: Callable[..., Any]
+    sha256: str
+    folder: Path
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call it in the job's folder; what it raises becomes an error that names it."""
+        with _at_home(self.folder):
+            try:
+                return self.call(*args, **kwargs)
+            except LandscapeError:
+                raise
+            except Exception as error:
+                hint = "run it by itself, or add --debug for its traceback"
+                if isinstance(error, TypeError) and not args:
+                    hint = "if it needs arguments, give them as args = {...} in the job file; or add --debug"
+                raise LandscapeError(f"{self.spec} raised {type(error).__name__}: {error}", hint) from error
+
+
+def looks_like_code(spec: str) -> bool:
+    """True for FILE.py:NAME and package.module:NAME, False for a plain name or the path of a data file."""
+    head, colon, name = spec.rpartition(":")
+    if not colon or not name.isidentifier():
+        return False
+    return head.endswith(".py") or all(part.isidentifier() for part in head.split("."))
+
+
+def load(spec: str, folder: Path) -> UserCode:
+    """Import the callable that `spec` names; a relative FILE.py starts from `folder`.
+
+    Raises:
+        LandscapeError: malformed, not there, not importable, or not callable.
+    """
+    head, _, name = spec.rpartition(":")
+    if not looks_like_code(spec):
+        raise LandscapeError(f"{spec!r} names no code", "write FILE.py:CALLABLE or package.module:CALLABLE")
+    path = _file_of(head, folder)
+    with _at_home(folder, path.parent):
+        try:
+            module = _import_file(path) if head.endswith(".py") else importlib.import_module(head)
+        except Exception as error:
+            raise LandscapeError(
+                f"importing {head} raised {type(error).__name__}: {error}", "mend it, or add --debug for the traceback"
+            ) from error
+    found = getattr(module, name, None)
+    if found is None:
+        names = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
+        raise LandscapeError(f"{head} has no {name}", f"it has: {', '.join(sorted(names)[:10]) or 'no callables'}")
+    if not callable(found):
+        raise LandscapeError(f"{spec} is not callable", "name a function or a class")
+    return UserCode(spec, found, source_hash(path), folder)
+
+
+def source_hash(path: Path) -> str:
+    """SHA-256 over a source file and every file of its own folder tree that it imports, directly or not."""
+    root = path.parent
+    digest = hashlib.sha256()
+    for file in sorted(_imported_files(path, root), key=lambda f: f.relative_to(root).as_posix()):
+        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
+    return digest.hexdigest()
+
+
+def callable_hash(function: Any) -> str:
+    """SHA-256 of the source of a function or class; of its name where Python has no source."""
+    try:
+        source = inspect.getsource(function)
+    except (OSError, TypeError):
+        source = repr(getattr(function, "__qualname__", type(function)))
+    return hashlib.sha256(source.encode()).hexdigest()
+
+
+def _file_of(head: str, folder: Path) -> Path:
+    if head.endswith(".py"):
+        path = (folder / head).resolve()
+        if not path.is_file():
+            raise LandscapeError(f"there is no file {path}", "relative paths start from the job file's folder")
+        return path
+    with _at_home(folder):
+        try:
+            found = importlib.util.find_spec(head)
+        except (ImportError, ValueError) as error:
+            raise LandscapeError(f"the module {head} cannot be found: {error}", "is it installed here?") from None
+    if found is None or found.origin is None or not Path(found.origin).is_file():
+        raise LandscapeError(f"the module {head} cannot be found", "is it installed here, or meant as FILE.py:NAME?")
+    return Path(found.origin)
+
+
+def _import_file(path: Path) -> Any:
+    name = f"landscape_user_{hashlib.sha256(str(path).encode()).hexdigest()[:12]}_{path.stem}"
+    found = importlib.util.spec_from_file_location(name, path)
+    assert found is not None
+    assert found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    sys.modules[name] = module  # pickles and dataclasses look their module up here
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _imported_files(path: Path, root: Path, seen: set[Path] | None = None) -> set[Path]:
+    seen = {path} if seen is None else seen | {path}
+    try:
+        tree = ast.parse(path.read_bytes())
+    except SyntaxError:
+        return seen
+    for node in ast.walk(tree):
+        for file in _candidates(node, path.parent, root):
+            if file.is_file() and file not in seen:
+                seen |= _imported_files(file, root, seen)
+    return seen
+
+
+def _candidates(node: ast.AST, here: Path, root: Path) -> Iterator[Path]:
+    """The files below `root` that an import statement may mean."""
+    if isinstance(node, ast.Import):
+        dotted, base = [alias.name for alias in node.names], root
+    elif isinstance(node, ast.ImportFrom):
+        prefix = f"{node.module}." if node.module else ""
+        dotted = [prefix + alias.name for alias in node.names] + ([node.module] if node.module else [])
+        base = here if node.level == 0 or node.level == 1 else here.parent
+        base = root if node.level == 0 else base
+    else:
+        return
+    for name in dotted:
+        stem = base.joinpath(*name.split("."))
+        for file in (stem.with_suffix(".py"), stem / "__init__.py"):
+            if file.is_relative_to(root):
+                yield file
+
+
+@contextlib.contextmanager
+def _at_home(*folders: Path) -> Iterator[None]:
+    """The job's folder as the working directory and, with any others, first on sys.path."""
+    before = list(sys.path)
+    sys.path[:0] = [str(folder) for folder in folders]
+    try:
+        with contextlib.chdir(folders[0]):
+            yield
+    finally:
+        sys.path[:] = before
+
+
+def combined(parts: Mapping[str, str]) -> str:
+    """One SHA-256 over named hashes."""
+    digest = hashlib.sha256()
+    for name in sorted(parts):
+        digest.update(f"{name}={parts[name]}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,28 @@
+"""The report as markdown tables."""
+
+from __future__ import annotations
+
+from landscape_cli.report.tables import Run, Table, heading, tables
+
+
+def to_markdown(runs: list[Run]) -> str:
+    """One section per run, one table per section."""
+    return "\n".join(_run(run) for run in runs)
+
+
+def _run(run: Run) -> str:
+    return "\n".join([f"## {_escaped(heading(run))}", "", *[_table(table) for table in tables(run)]])
+
+
+def _table(table: Table) -> str:
+    head = f"| {' | '.join(table.columns)} |\n|{'---|' * len(table.columns)}"
+    rows = [f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in table.rows]
+    return "\n".join([f"### {_escaped(table.title)}", "", head, *rows, "", _escaped(table.note), ""])
+
+
+def _escaped(text: str) -> str:
+    for character in "\\|<>`*_[]":
+        text = text.replace(
+            character, f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character]
+        )
+    return text

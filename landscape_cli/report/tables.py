@@ -1,0 +1,134 @@
+"""A run's statistics as tables: what the text and markdown reports show."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from landscape_cli.analyse.paths import flatten
+from landscape_cli.profile import Estimate, Profile
+from landscape_cli.report.numbers import estimate_text, plain
+
+# What each statistic is, in one line: metric name without indices -> (unit, gloss).
+LEGEND: dict[str, tuple[str, str]] = {
+    "centre.loss": ("loss", "mean loss at the checkpoint"),
+    "centre.weight_penalty": ("loss", "½·weight decay·‖θ‖², not part of the loss"),
+    "surface.finite_fraction": ("1", "share of the measured points that are finite"),
+    "surface.nan_count": ("points", "measured points whose loss is NaN"),
+    "surface.inf_count": ("points", "measured points whose loss is infinite"),
+    "surface.min": ("loss", "lowest loss on the grid"),
+    "surface.min.distance": ("parameter", "its distance from the checkpoint"),
+    "surface.min.drop": ("loss", "lowest loss minus the checkpoint's"),
+    "sharpness.plane_eps": ("% of 1 + L", "highest rise in the box of half-width ε (Keskar et al. 2017)"),
+    "basin.radius_mean": ("parameter", "distance to a rise of δ, mean over rays"),
+    "basin.radius_median": ("parameter", "distance to a rise of δ, median over rays"),
+    "basin.area": ("parameter²", "area that stays within δ of the checkpoint"),
+    "basin.left": ("parameter", "distance to a rise of δ, to the left"),
+    "basin.right": ("parameter", "distance to a rise of δ, to the right"),
+    "basin.asymmetry": ("1", "(right - left) / (right + left)"),
+    "curvature.plane.eigenvalues": ("loss/parameter²", "curvature of the fitted quadratic"),
+    "curvature.plane.eigenvalues_unit": ("loss", "the same per squared direction unit"),
+    "curvature.plane.lack_of_fit": ("1", "0: a quadratic; near 1: no quadratic at all"),
+}
+SLICE = "A slice's minimum is a statement about the slice, not about the loss in all its parameters."
+
+
+@dataclass(frozen=True)
+class Table:
+    """A title, column names and rows of text."""
+
+    title: str
+    columns: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A profile with the name of its file and its statistics."""
+
+    file: str
+    profile: Profile
+    tree: Mapping[str, Any]
+
+
+def tables(run: Run) -> list[Table]:
+    """Centre, one table per plane, self-checks."""
+    return [_centre(run), *[_plane(run, name) for name in run.profile.planes], _checks(run)]
+
+
+def heading(run: Run) -> str:
+    """One line: file, checkpoint, size, device."""
+    facts, provenance = run.profile.provenance.facts, run.profile.provenance
+    frozen = f", {facts['frozen']} frozen" if facts.get("frozen") else ""
+    moved = f"{facts.get('selected', '?')} of {facts.get('parameters', '?')} parameters moved{frozen}"
+    done, asked = run.profile.done
+    share = "" if run.profile.complete else f" — UNFINISHED, {done / asked:.1%} of the points"
+    return plain(f"{run.file}: {moved}, {provenance.dtype} on {provenance.device}{share}")
+
+
+def legend_key(path: str) -> str:
+    """A metric's name in LEGEND: without the plane, the split and list indices."""
+    bare = re.sub(r"^planes\.[^.]+\.[^.]+\.", "", re.sub(r"^centre\.[^.]+\.", "centre.", path))
+    return re.sub(r"\.\d+(?=\.|$)", "", bare)
+
+
+def _centre(run: Run) -> Table:
+    splits = run.tree["centre"]
+    names = list(dict.fromkeys(key for values in splits.values() for key in values if key != "samples"))
+    rows = [(plain(n), *[_cell(v.get(n)) for v in splits.values()], _gloss(f"centre.{n}")) for n in names]
+    counts = ", ".join(f"{plain(name)} {values['samples']} samples" for name, values in splits.items())
+    return Table("Centre: the checkpoint", ("metric", *map(plain, splits), "what it is"), rows, counts)
+
+
+def _plane(run: Run, name: str) -> Table:
+    splits = run.tree["planes"][name]
+    flat = {split: dict(flatten(values)) for split, values in splits.items()}
+    paths = list(dict.fromkeys(path for values in flat.values() for path in values))
+    extras = _extras(next(iter(splits.values())))
+    rows = [
+        (path + extras.get(path, ""), *[_cell(values.get(path)) for values in flat.values()], _gloss(path))
+        for path in paths
+    ]
+    record = run.profile.planes[name]
+    recipe = " × ".join(_recipe(r) for r in record.directions)
+    size = " × ".join(str(len(axis)) for axis in record.surface.axes)
+    lowest = ", ".join(_lowest(split, values) for split, values in splits.items())
+    delta = next(iter(splits.values()))["basin"]["delta"]
+    title = plain(f"Plane {name}: {size} points, {recipe}, batch norm {record.settings.get('batchnorm')}")
+    return Table(title, ("metric", *map(plain, splits), "what it is"), rows, f"{lowest}. δ = {delta}. {SLICE}")
+
+
+def _recipe(recipe: Mapping[str, Any]) -> str:
+    seed = "" if recipe.get("seed") is None else f" seed {recipe['seed']}"
+    return f"{recipe.get('kind')}{seed} ({recipe.get('normalize')})"
+
+
+def _lowest(split: str, values: Mapping[str, Any]) -> str:
+    found = values["surface"]["min"]
+    if isinstance(found, Estimate):
+        return plain(f"{split}: no lowest point")
+    y = "" if found["y"] is None else f", {found['y']:.4g}"
+    border = ", on the window's border" if found["at_border"] else ""
+    return plain(f"{split}: lowest at ({found['x']:.4g}{y}){border}")
+
+
+def _extras(tree: Mapping[str, Any]) -> dict[str, str]:
+    """What a row's name must add: the ε of each box."""
+    return {f"sharpness.plane_eps.{i}": f" (ε = {e['eps']})" for i, e in enumerate(tree["sharpness"]["plane_eps"])}
+
+
+def _checks(run: Run) -> Table:
+    rows = [("ok" if check["ok"] else "LOOK", plain(str(check["text"]))) for check in run.tree["checks"]]
+    notes = [("note", plain(note)) for note in run.profile.provenance.notes]
+    return Table("Self-checks", ("", "what was checked"), rows + notes)
+
+
+def _cell(value: Any) -> str:
+    return estimate_text(value) if isinstance(value, Estimate) else "" if value is None else plain(str(value))
+
+
+def _gloss(path: str) -> str:
+    return LEGEND.get(legend_key(path), ("", ""))[1]
