@@ -39,6 +39,7 @@ SCHEMA_VERSION = 1
 SCHEMA = """
 /                        format="landscape-profile" schema_version=1 problem= sha256=
 /provenance              text attributes, the fields of profile.Provenance; JSON where a field is no text
+/centre                  order: the splits as the job names them (JSON); /planes the same of the planes
 /centre/SPLIT            loss [], plain_loss [], samples [], loss_groups [G], group_sizes [G], metrics/NAME []
 /planes/NAME             axis_x [nx], axis_y [ny] (absent for a line), gram [d, d];
                          directions, settings (JSON), fingerprint, complete ("true" or "false")
@@ -90,6 +91,8 @@ def layout(profile: Profile) -> Layout:
     attributes = {"/": {"format": FORMAT, "schema_version": str(SCHEMA_VERSION), "problem": profile.problem}}
     texts = asdict(profile.provenance)
     attributes["/provenance"] = {k: v if isinstance(v, str) else _json(v) for k, v in texts.items()}
+    attributes["/centre"] = {"order": _json(list(profile.centre))}
+    attributes["/planes"] = {"order": _json(list(profile.planes))}
     for split, centre in profile.centre.items():
         datasets |= _centre_layout(f"/centre/{split}", centre)
     for name, plane in profile.planes.items():
@@ -243,9 +246,7 @@ def _check_format(file: h5py.File, path: Path) -> int:
 
 def _read_profile(file: h5py.File) -> Profile:
     centre = {name: _read_centre(group) for name, group in _groups(_group(file, "centre"))}
-    planes: dict[str, PlaneRecord] = {}
-    if "planes" in file:
-        planes = {name: _read_plane(name, group, centre) for name, group in _groups(_group(file, "planes"))}
+    planes = {name: _read_plane(name, group, centre) for name, group in _groups(_group(file, "planes"))}
     return Profile(_text(file, "problem"), _read_provenance(_group(file, "provenance")), centre, planes)
 
 
@@ -325,9 +326,12 @@ def _names(parent: h5py.Group, name: str) -> list[str]:
 
 
 def _groups(parent: h5py.Group) -> Iterator[tuple[str, h5py.Group]]:
-    names = list(parent)[:1001]
-    if len(names) > 1000 or not all(NAME.fullmatch(n) for n in names):
+    """The named subgroups, in the order that the parent states."""
+    names = _parsed(parent, "order", list)
+    if len(names) > 1000 or not all(isinstance(name, str) and NAME.fullmatch(name) for name in names):
         raise ValueError(f"{parent.name} holds names that cannot be")
+    if sorted(names) != sorted(parent):
+        raise ValueError(f"{parent.name} does not hold what it says")
     for name in names:
         yield name, _group(parent, name)
 

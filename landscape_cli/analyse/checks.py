@@ -42,7 +42,7 @@ def _finished(profile: Profile) -> Check:
 def _centre(profile: Profile) -> Iterator[Check]:
     for split, centre in profile.centre.items():
         gap = abs(centre.loss - centre.plain_loss) / max(abs(centre.plain_loss), 1e-300)
-        text = f"{split}: the centre's loss equals a plain pass of the checkpoint to {gap:.0e} relative"
+        text = f"{split}: the centre's loss equals a plain pass of the checkpoint to {gap:.1g} relative"
         yield Check("centre equals checkpoint", True, text)
 
 

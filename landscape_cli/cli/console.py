@@ -20,12 +20,13 @@ FORBIDDEN_COLOUR = "NO_COLOR"
 
 @dataclass
 class Console:
-    """How to speak: quiet (errors only), verbose, with colour, with tracebacks."""
+    """How to speak: quiet (errors only), verbose, with colour, with tracebacks; and the command as typed."""
 
     quiet: bool = False
     verbose: bool = False
     colour: bool = True
     debug: bool = False
+    argv: tuple[str, ...] = ()
 
     def note(self, text: str) -> None:
         """Something good to know."""

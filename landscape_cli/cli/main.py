@@ -78,7 +78,7 @@ def main(args: Sequence[str]) -> int:
     """Run one command; the exit code. Every error is answered in two lines on stderr."""
     CONSOLE.__dict__.update(Console().__dict__)
     try:
-        return int(cli.main(list(args), prog_name="landscape", standalone_mode=False) or 0)
+        return invoke(args)
     except LandscapeError as error:
         _trace()
         CONSOLE.error(error)
@@ -102,6 +102,12 @@ def main(args: Sequence[str]) -> int:
         hint = "this is a bug in landscape: run the command again with --debug and report what it prints"
         CONSOLE.error(LandscapeError(f"internal error, {what}", hint))
         return ExitCode.BUG
+
+
+def invoke(args: Sequence[str]) -> int:
+    """Run one command by its arguments; its exit code. Errors are the caller's."""
+    CONSOLE.argv = ("landscape", *args)
+    return int(cli.main(list(args), prog_name="landscape", standalone_mode=False) or 0)
 
 
 def _trace() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -196,7 +195,7 @@ class Scan:
 
         provenance = make_provenance(
             problem, plan, {f"planes.{n}": p.seed or 0 for n, p in self.job.planes.items()},
-            argv=("landscape", *sys.argv[1:]), job=jobs.to_toml(self.job), folder=str(self.job.folder),
+            argv=CONSOLE.argv, job=jobs.to_toml(self.job), folder=str(self.job.folder),
             sources=dict(self.job.sources), git_commit=git_commit(self.job.folder), notes=notes,
         )  # fmt: skip
         provenance = replace(provenance, hashes={**provenance.hashes})

@@ -32,12 +32,22 @@ def _draw(console: object, table: Table) -> None:
     from rich.text import Text
 
     assert isinstance(console, Console)
+    table = _fitting(table, console.width)
     drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(table.title, "bold"), title_justify="left")
     for i, column in enumerate(table.columns):
-        drawn.add_column(Text(column), overflow="fold", no_wrap=0 < i < len(table.columns) - 1)
+        drawn.add_column(Text(column), overflow="fold", no_wrap=i < len(table.columns) - 1)
     for row in table.rows:
         drawn.add_row(*[Text(cell, "yellow" if cell == "LOOK" else "") for cell in row])
     console.print(drawn)
     if table.note:
         console.print(Text(table.note, "dim"))
     console.print()
+
+
+def _fitting(table: Table, width: int) -> Table:
+    """The table without its glosses where they would be squeezed into less than 24 columns."""
+    lines = [table.columns, *table.rows]
+    widths = [max(len(line[i]) for line in lines) + 2 for i in range(len(table.columns))]
+    if len(widths) < 3 or sum(widths[:-1]) + min(24, widths[-1]) <= width:
+        return table
+    return Table(table.title, table.columns[:-1], [row[:-1] for row in table.rows], table.note)
