@@ -342,8 +342,8 @@ def prepare(inputs: Inputs, settings: DataSettings, dtype: torch.dtype) -> Input
     def one(x: Tensor) -> Tensor:
         if x.is_floating_point() and bool(x.isnan().any()):
             raise LandscapeError("the inputs hold NaN", "clean the data")
-        if normalised:
-            x = x.to(dtype)
+        if normalised:  # in float32, as training does, whatever the run's dtype: the samples are the same numbers
+            x = x if x.dtype == torch.float64 else x.float()
             x = x if settings.scale is None else x / settings.scale
             x = x if settings.mean is None else x - _channels(settings.mean, x)
             x = x if settings.std is None else x / _channels(settings.std, x)

@@ -1,0 +1,380 @@
+"""The basin against closed forms: V-shaped valleys are exact on any grid, quadratics as the grid is refined."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from problems import CONSTANT, HIMMELBLAU, surface_of
+
+from landscape_cli.analyse.basin import DELTA, RAYS, basin_statistics, component
+from landscape_cli.profile import Estimate, Surface
+
+Floats = NDArray[np.float64]
+ANGLES = 2 * np.pi * np.arange(RAYS) / RAYS
+SKEW = np.array([[4.0, 3.0], [3.0, 9.0]])
+EVEN, ODD = "-1:1:40", "-1:1:41"
+
+
+def valley(left: float, right: float) -> Callable[[Any], Any]:
+    """Slopes of -left and right from 0."""
+    return lambda x: np.where(x < 0, -left * x, right * x)
+
+
+def pyramid(a: float, b: float) -> Callable[[Any, Any], Any]:
+    """a|x| + b|y|: linear in each quadrant."""
+    return lambda x, y: a * abs(x) + b * abs(y)
+
+
+def ellipse(h: Floats) -> Callable[[Any, Any], Any]:
+    """½ p'Hp."""
+    return lambda x, y: 0.5 * (h[0, 0] * x**2 + 2 * h[0, 1] * x * y + h[1, 1] * y**2)
+
+
+def number(estimate: Any) -> float:
+    """The value of an estimate that must have one."""
+    assert isinstance(estimate, Estimate)
+    assert estimate.status == "ok"
+    assert estimate.value is not None
+    return estimate.value
+
+
+def swapped(surface: Surface) -> Surface:
+    """The same surface with x and y exchanged."""
+    assert surface.y is not None
+    return replace(
+        surface, x=surface.y, y=surface.x, gram=surface.gram[::-1, ::-1], loss=surface.loss.T,
+        loss_groups=surface.loss_groups.transpose(1, 0, 2), measured=surface.measured.T,
+    )  # fmt: skip
+
+
+# --- lines
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.2, 50), st.floats(0.2, 50), st.floats(0.1, 5), st.sampled_from([ODD, "-1:1:7"]))
+def test_a_valley_s_edges_are_exact_in_parameter_distance(left: float, right: float, length: float, x: str) -> None:
+    found = basin_statistics(surface_of(valley(left, right), x, gram=[[length**2]]))
+    assert number(found["left"]) == pytest.approx(length * DELTA / left)
+    assert number(found["right"]) == pytest.approx(length * DELTA / right)
+    assert number(found["asymmetry"]) == pytest.approx((left - right) / (left + right), abs=1e-12)
+    assert all(found[name].bound == "exact" for name in ("left", "right", "asymmetry"))
+
+
+@pytest.mark.parametrize(("delta", "curvature"), [(0.1, 1.0), (0.1, 30.0), (0.02, 3.0)])
+def test_a_quadratic_s_edge_is_at_the_root_of_two_delta_over_lambda(delta: float, curvature: float) -> None:
+    exact = np.sqrt(2 * delta / curvature)
+    errors = []
+    for count in (41, 401):
+        found = basin_statistics(surface_of(lambda x: 2 + curvature * x**2 / 2, f"-1:1:{count}"), delta)
+        assert found["left"].value == pytest.approx(found["right"].value)
+        assert number(found["asymmetry"]) == pytest.approx(0, abs=1e-12)
+        errors.append(abs(number(found["right"]) - exact))
+    assert errors[0] <= curvature * 0.05**2 / (8 * curvature * (exact - 0.05))  # chord below curve, over the slope
+    assert errors[1] < 1e-4
+
+
+def test_the_delta_used_is_named() -> None:
+    assert basin_statistics(surface_of(valley(1, 1), ODD))["delta"] == DELTA == 0.1
+    assert basin_statistics(surface_of(valley(1, 1), ODD), 0.5)["delta"] == 0.5
+
+
+def test_the_edge_is_the_first_crossing_not_the_last() -> None:
+    surface = surface_of(lambda x: np.sin(np.pi * x) ** 2, "-3:3:601")
+    assert number(basin_statistics(surface)["right"]) == pytest.approx(np.arcsin(np.sqrt(0.1)) / np.pi, rel=1e-3)
+
+
+def test_from_a_slope_the_basin_reaches_as_far_down_as_the_window() -> None:
+    found = basin_statistics(surface_of(lambda x: x, ODD))
+    assert number(found["left"]) == 1.0
+    assert number(found["right"]) == pytest.approx(0.1)
+    assert (found["left"].bound, found["right"].bound) == ("lower", "exact")
+    assert found["asymmetry"] == Estimate.missing("undefined")
+
+
+def test_with_the_centre_between_points_the_loss_at_the_centre_is_the_start() -> None:
+    # from (0, 0) straight to the first point (0.2, 0.2·a), and on
+    surface = surface_of(valley(3, 0.8), [-0.6, -0.2, 0.2, 0.6])
+    found = basin_statistics(surface)
+    assert number(found["left"]) == pytest.approx(0.1 / 3)
+    assert number(found["right"]) == pytest.approx(0.125)
+
+
+@pytest.mark.parametrize("wall", [0.3, 0.5])
+def test_a_nan_wall_makes_a_lower_bound_at_the_last_number(wall: float) -> None:
+    found = basin_statistics(surface_of(lambda x: np.where(x > wall - 1e-9, np.nan, 0 * x), "-1:1:21"))
+    assert number(found["right"]) == pytest.approx(wall - 0.1)
+    assert found["right"].bound == "lower"
+
+
+def test_a_nan_beyond_the_edge_does_not_matter() -> None:
+    clean, walled = (
+        basin_statistics(surface_of(lambda x, w=w: np.where(abs(x) > w, np.nan, abs(x)), ODD)) for w in (9.0, 0.2)
+    )
+    assert clean == walled
+    assert walled["right"].bound == "exact"
+
+
+def test_an_infinite_wall_is_an_edge_no_nearer_than_the_last_number() -> None:
+    """ "Lower bounds where ... a point that is not finite cuts the basin"."""
+    found = basin_statistics(surface_of(lambda x: np.where(x > 0.45, np.inf, 0 * x), "-1:1:21"))
+    assert number(found["right"]) == pytest.approx(0.4)
+    assert found["right"].bound == "lower"
+
+
+@pytest.mark.parametrize("x", ["-1:1:21", "0:1:11"])
+def test_the_window_s_end_is_a_lower_bound(x: str) -> None:
+    found = basin_statistics(surface_of(lambda x: 0.05 * abs(x), x, gram=[[4.0]]))
+    assert (number(found["right"]), found["right"].bound) == (2.0, "lower")
+    assert (number(found["left"]), found["left"].bound) == (2.0 if x[0] == "-" else 0.0, "lower")
+    assert found["asymmetry"] == Estimate.missing("undefined")
+
+
+def test_the_errors_of_a_line_are_the_jackknife_of_the_exact_edges() -> None:
+    own = np.random.default_rng(0).normal(size=(2, 64)) * 0.05
+    surface = surface_of(valley(1, 2), ODD, noise=lambda x: np.where(x < 0, -own[0] * x, own[1] * x), gram=[[9.0]])
+    found = basin_statistics(surface)
+    slopes = np.array([[1.0], [2.0]]) + own
+    left, right = 3 * DELTA / ((slopes.sum(1, keepdims=True) - slopes) / 63)
+    for name, replicates in (("left", left), ("right", right), ("asymmetry", (right - left) / (right + left))):
+        assert found[name].stderr == pytest.approx(np.sqrt(63 / 64 * ((replicates - replicates.mean()) ** 2).sum()))
+
+
+# --- planes
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(0.3, 20), st.floats(0.3, 20), st.floats(0.3, 3), st.floats(0.3, 3), st.sampled_from([ODD, "-1:1:9"]))
+def test_a_pyramid_s_radii_and_area_are_exact(a: float, b: float, long: float, wide: float, x: str) -> None:
+    found = basin_statistics(surface_of(pyramid(a, b), x, "-1:1:21", gram=[[long**2, 0], [0, wide**2]]))
+    radii = DELTA / (a / long * abs(np.cos(ANGLES)) + b / wide * abs(np.sin(ANGLES)))
+    assert number(found["radius_mean"]) == pytest.approx(radii.mean())
+    assert number(found["radius_median"]) == pytest.approx(np.median(radii))
+    assert number(found["area"]) == pytest.approx(2 * DELTA**2 / (a * b) * long * wide)
+    assert all(found[name].bound == "exact" for name in ("radius_mean", "radius_median", "area"))
+
+
+def radii_of(h: Floats, gram: Floats) -> Floats:
+    """√(2δ / v'Hv) along the unit vectors v at equal angles in parameter space, the first along x."""
+    first = np.array([1.0, 0.0]) / np.sqrt(gram[0, 0])
+    other = np.array([0.0, 1.0]) - (gram[0, 1] / gram[0, 0]) * np.array([1.0, 0.0])  # Gram-Schmidt
+    other = other / np.sqrt(other @ gram @ other)
+    vectors = np.outer(np.cos(ANGLES), first) + np.outer(np.sin(ANGLES), other)
+    result: Floats = np.sqrt(2 * DELTA / np.einsum("ri,ij,rj->r", vectors, h, vectors))
+    return result
+
+
+HESSIANS = {"round": np.eye(2) * 4.0, "long": np.diag([1.0, 25.0]), "turned": np.array([[9.0, 4.0], [4.0, 3.0]])}
+GRAMS = {"orthonormal": np.eye(2), "skew": SKEW, "short": np.diag([0.01, 4.0])}
+
+
+@pytest.mark.parametrize("gram", GRAMS.values(), ids=GRAMS)
+@pytest.mark.parametrize("h", HESSIANS.values(), ids=HESSIANS)
+@pytest.mark.parametrize("count", [120, 121])
+def test_a_quadratic_s_radii_and_area_follow_from_its_hessian(h: Floats, gram: Floats, count: int) -> None:
+    found = basin_statistics(surface_of(ellipse(h), f"-1:1:{count}", f"-1:1:{count}", gram, groups=2))
+    radii = radii_of(h, gram)
+    assert number(found["radius_mean"]) == pytest.approx(radii.mean(), rel=0.02)
+    assert number(found["radius_median"]) == pytest.approx(np.median(radii), rel=0.02)
+    area = 2 * np.pi * DELTA / np.sqrt(np.linalg.det(h) / np.linalg.det(gram))
+    assert number(found["area"]) == pytest.approx(area, rel=0.02)
+    assert found["area"].bound == "exact"
+
+
+@pytest.mark.parametrize("parity", [0, 1])
+def test_halving_the_step_quarters_the_area_s_error(parity: int) -> None:
+    exact = 2 * np.pi * DELTA / np.sqrt(11)
+    errors = []
+    for count in (40, 80, 160):
+        spec = f"-1:1:{count + parity}"
+        surface = surface_of(ellipse(HESSIANS["turned"]), spec, spec, groups=2)
+        errors.append(abs(number(basin_statistics(surface)["area"]) - exact))
+    assert errors[0] < 0.04 * exact
+    assert errors[1] < errors[0] / 3
+    assert errors[2] < errors[1] / 3
+
+
+@pytest.mark.parametrize("gram", GRAMS.values(), ids=GRAMS)
+def test_a_circle_in_parameter_space_is_round_whatever_the_directions(gram: Floats) -> None:
+    """L = ½‖p‖² of parameters is ½ a'Ga of coordinates: every radius is √(2δ)."""
+    found = basin_statistics(surface_of(ellipse(gram), "-8:8:401", "-1:1:401", gram, groups=2))
+    assert number(found["radius_mean"]) == pytest.approx(np.sqrt(0.2), rel=0.01)
+    assert number(found["radius_median"]) == pytest.approx(np.sqrt(0.2), rel=0.01)
+    assert number(found["area"]) == pytest.approx(2 * np.pi * DELTA, rel=0.01)
+
+
+@pytest.mark.parametrize("x", [ODD, EVEN])
+def test_swapping_the_axes_changes_nothing(x: str) -> None:
+    surface = surface_of(
+        lambda x, y: ellipse(HESSIANS["turned"])(x, y) + x**3, x, "-1.2:1.4:27", np.diag([4.0, 9.0]), 0.001
+    )
+    one, other = basin_statistics(surface), basin_statistics(swapped(surface))
+    assert number(other["area"]) == pytest.approx(number(one["area"]), rel=1e-12)
+    assert other["area"].stderr == pytest.approx(one["area"].stderr, rel=1e-9)
+    # the rays start along x, and 90 of them are not symmetric about the diagonal
+    for name in ("radius_mean", "radius_median"):
+        assert number(other[name]) == pytest.approx(number(one[name]), rel=0.01)
+        assert other[name].stderr == pytest.approx(one[name].stderr, rel=0.1)
+
+
+def test_mirroring_an_axis_changes_no_radius() -> None:
+    def function(x: Any, y: Any) -> Any:
+        return ellipse(HESSIANS["turned"])(x, y) + x**3
+
+    one = basin_statistics(surface_of(function, ODD, ODD, groups=2))
+    other = basin_statistics(surface_of(lambda x, y: function(-x, y), ODD, ODD, groups=2))
+    assert number(other["radius_mean"]) == pytest.approx(number(one["radius_mean"]), rel=1e-9)
+    assert number(other["area"]) == pytest.approx(number(one["area"]), rel=0.03)  # cells are split along one diagonal
+
+
+def test_a_second_basin_beyond_a_barrier_does_not_count() -> None:
+    def wells(x: Any, y: Any) -> Any:
+        return np.minimum(4 * x**2 + 4 * y**2, 4 * (x - 1.5) ** 2 + 4 * y**2)
+
+    alone = basin_statistics(surface_of(lambda x, y: 4 * x**2 + 4 * y**2, "-1:3:81", "-1:1:41", groups=2))
+    both = basin_statistics(surface_of(wells, "-1:3:81", "-1:1:41", groups=2))
+    assert both == alone
+
+
+def test_a_basin_that_bends_is_followed_further_than_the_rays_see() -> None:
+    def channel(x: Any, y: Any) -> Any:  # an L: along x to 0.8, then up
+        along = (abs(y) < 0.11) & (x > -0.11) & (x < 0.91)
+        up = (abs(x - 0.8) < 0.11) & (y > -0.11) & (y < 0.71)
+        return np.where(along | up, 0.0, 1e9)
+
+    surface = surface_of(channel, "-1:1:21", "-1:1:21", groups=2)
+    part = component(surface, surface.centre.loss + DELTA)
+    assert part.sum() == 11 * 3 + 3 * 6  # x -0.1…0.9, y -0.1…0.1; then x 0.7…0.9, y 0.2…0.7
+    corner = 0.005  # of the L: the cell in it has three corners below, one triangle of them inside
+    assert number(basin_statistics(surface)["area"]) == pytest.approx(1.0 * 0.2 + 0.2 * 0.6 + corner, rel=1e-6)
+
+
+def index(surface: Surface, point: tuple[float, ...]) -> tuple[int, int]:
+    """The grid point nearest to a point of Himmelblau's plane, of which (3, 2) is the centre."""
+    assert surface.y is not None
+    return int(abs(surface.x.values - point[0] + 3).argmin()), int(abs(surface.y.values - point[1] + 2).argmin())
+
+
+def test_himmelblau_s_four_basins_are_apart_until_the_saddle_drowns() -> None:
+    surface = surface_of(lambda x, y: HIMMELBLAU.loss(x + 3, y + 2), "-8:2:201", "-7:3:201", groups=2)
+    lowest = HIMMELBLAU.saddles[0]  # 13.312, between (3, 2) and (3.584, -1.848)
+    ax, ay = index(surface, HIMMELBLAU.minima[0][0])
+    bx, by = index(surface, HIMMELBLAU.minima[3][0])
+    below, above = component(surface, 0.97 * lowest), component(surface, 1.03 * lowest)
+    assert below[ax, ay]
+    assert not below[bx, by]
+    assert above[ax, ay]
+    assert above[bx, by]
+
+
+def test_a_constant_fills_the_window_and_everything_is_a_lower_bound() -> None:
+    found = basin_statistics(surface_of(CONSTANT.loss, "-1:1:21", "-1:1:21", groups=2))
+    to_the_border = 1 / np.maximum(abs(np.cos(ANGLES)), abs(np.sin(ANGLES)))
+    assert number(found["radius_mean"]) == pytest.approx(to_the_border.mean())
+    assert number(found["radius_median"]) == pytest.approx(np.median(to_the_border))
+    assert number(found["area"]) == pytest.approx(4.0)
+    assert all(found[name].bound == "lower" for name in ("radius_mean", "radius_median", "area"))
+
+
+def test_where_fewer_than_half_of_the_rays_are_cut_the_median_stays_exact() -> None:
+    found = basin_statistics(surface_of(lambda x, y: 0.5 * abs(x) + 0 * y, "-1:1:21", "-1:1:21", groups=2))
+    free = 0.2 / np.maximum(abs(np.cos(ANGLES)), 1e-9)
+    assert number(found["radius_median"]) == pytest.approx(np.median(free))
+    assert found["radius_median"].bound == "exact"
+    assert found["radius_mean"].bound == found["area"].bound == "lower"
+    assert number(found["area"]) == pytest.approx(0.4 * 2)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_wall_that_is_not_finite_bounds_radius_and_area_from_below(bad: float) -> None:
+    surface = surface_of(lambda x, y: np.where(x > 0.12, bad, 2 * x**2 + 2 * y**2), "-1:1:41", "-1:1:41", groups=2)
+    found = basin_statistics(surface)
+    cosine = np.cos(ANGLES)
+    radii = np.minimum(np.sqrt(0.05), np.where(cosine > 0, 0.1 / np.maximum(cosine, 1e-9), np.inf))
+    assert number(found["radius_mean"]) == pytest.approx(radii.mean(), rel=0.02)
+    assert found["radius_mean"].bound == "lower"
+    r = np.sqrt(0.05)
+    segment = r**2 * np.arccos(0.1 / r) - 0.1 * np.sqrt(r**2 - 0.01)
+    assert number(found["area"]) == pytest.approx(np.pi * r**2 - segment, rel=0.03)
+    assert found["area"].bound == "lower"
+
+
+NOISY: dict[str, Callable[[], Surface]] = {
+    "NaN walls": lambda: surface_of(lambda x, y: np.where(x > 0.12, np.nan, x**2 + y**2), ODD, ODD, groups=4),
+    "infinite walls": lambda: surface_of(lambda x, y: np.where(x > 0.12, np.inf, x**2 + y**2), ODD, ODD, groups=4),
+    "the centre at the border": lambda: surface_of(lambda x: x**2, "0:1:11", groups=4),
+    "a constant": lambda: surface_of(CONSTANT.loss, ODD, ODD, groups=4),
+}
+
+
+@pytest.mark.parametrize("case", NOISY)
+def test_numpy_is_not_heard_on_stderr_at(case: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        basin_statistics(NOISY[case]())
+
+
+# --- errors
+
+
+def test_the_area_s_error_follows_the_curvature_s() -> None:
+    """Area 2πδ/λ where group g has its own λ: the jackknife over 1/λ without each."""
+    own = np.random.default_rng(0).normal(size=32) * 0.2
+    surface = surface_of(
+        lambda x, y: 2 * (x**2 + y**2), "-1:1:81", "-1:1:81", noise=lambda x, y: own * (x**2 + y**2) / 2, groups=32
+    )
+    found = basin_statistics(surface)
+    curvatures = 4 + own
+    without = (curvatures.sum() - curvatures) / 31
+    for name, replicates in (("area", 2 * np.pi * DELTA / without), ("radius_mean", np.sqrt(2 * DELTA / without))):
+        exact = np.sqrt(31 / 32 * ((replicates - replicates.mean()) ** 2).sum())
+        assert found[name].stderr == pytest.approx(exact, rel=0.05)
+
+
+def test_the_errors_are_the_spread_over_repeated_draws() -> None:
+    names = ("radius_mean", "radius_median", "area")
+    random = np.random.default_rng(0)
+    values, errors = [], []
+    for _ in range(120):
+        own = random.normal(size=(2, 16)) * 0.5
+
+        def noise(x: Any, y: Any, own: Floats = own) -> Any:
+            return own[0] * abs(x) + own[1] * abs(y)
+
+        found = basin_statistics(surface_of(pyramid(1.0, 2.0), "-1:1:15", "-1:1:15", SKEW, noise, 16))
+        values.append([number(found[name]) for name in names])
+        errors.append([found[name].stderr for name in names])
+    ratio = np.sqrt((np.array(errors) ** 2).mean(0)) / np.std(values, axis=0, ddof=1)
+    np.testing.assert_allclose(ratio, 1.0, atol=0.25)  # 120 draws: 6 % each way
+
+
+# --- reasons for none
+
+
+def test_an_unfinished_surface_has_no_basin_yet() -> None:
+    surface = surface_of(lambda x: x**2, ODD)
+    measured = np.ones(41, bool)
+    measured[-1] = False
+    found = basin_statistics(replace(surface, measured=measured))
+    assert {found[n] for n in ("left", "right", "asymmetry")} == {Estimate.missing("not measured")}
+
+
+@pytest.mark.parametrize(("x", "y"), [("1:2:11", "-1:1:11"), ("-1:1:11", "-2:-1:11"), ([0.0], "-1:1:11")])
+def test_a_window_that_does_not_surround_the_centre_has_no_basin(x: Any, y: str) -> None:
+    found = basin_statistics(surface_of(lambda x, y: x**2 + y**2, x, y))
+    assert {found[n] for n in ("radius_mean", "radius_median", "area")} == {Estimate.missing("undefined")}
+
+
+@pytest.mark.parametrize("y", [None, ODD])
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_around_a_centre_that_is_not_finite_there_is_no_basin(loss: float, y: str | None) -> None:
+    surface = surface_of(lambda *p: p[0] ** 2, ODD, y, groups=2)
+    found = basin_statistics(replace(surface, centre=replace(surface.centre, loss=loss, loss_groups=np.full(2, loss))))
+    assert [e for e in found.values() if isinstance(e, Estimate) and e.status == "ok"] == []

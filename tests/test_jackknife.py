@@ -1,0 +1,128 @@
+"""Standard errors against closed forms, brute force over the samples, and their coverage in simulation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from problems import surface_of
+
+from landscape_cli.analyse import jackknife
+
+Floats = NDArray[np.float64]
+
+
+def dealt(samples: Floats, sizes: list[int]) -> list[Floats]:
+    """The samples in groups of these sizes."""
+    return np.split(samples, np.cumsum(sizes)[:-1])
+
+
+@pytest.mark.parametrize("count", [2, 3, 10, 64])
+def test_the_error_of_a_mean_over_equal_groups_is_s_over_root_g(count: int) -> None:
+    groups = np.random.default_rng(count).normal(2.0, 3.0, count)
+    estimate = jackknife.mean(float(groups.mean()), groups, np.full(count, 5.0))
+    assert estimate.stderr == pytest.approx(groups.std(ddof=1) / np.sqrt(count), rel=1e-12)
+
+
+def test_two_groups_by_hand() -> None:
+    # without the first 4, without the second 1: sqrt(1/2 · (1.5² + 1.5²)) = 1.5
+    assert jackknife.mean(2.5, np.array([1.0, 4.0]), np.ones(2)).stderr == pytest.approx(1.5, rel=1e-15)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=12), st.integers(0, 2**16))
+def test_leaving_out_a_group_is_the_mean_of_all_other_samples(sizes: list[int], seed: int) -> None:
+    groups = dealt(np.random.default_rng(seed).normal(size=sum(sizes)), sizes)
+    expected = [np.concatenate(groups[:g] + groups[g + 1 :]).mean() for g in range(len(sizes))]
+    means = np.array([group.mean() for group in groups])
+    np.testing.assert_allclose(jackknife.without_each(means, np.array(sizes, float)), expected, rtol=1e-10, atol=1e-12)
+
+
+def test_leaving_out_works_on_the_last_axis_of_any_array() -> None:
+    groups = np.random.default_rng(0).normal(size=(4, 5, 6))
+    sizes = np.arange(1.0, 7.0)
+    whole = jackknife.without_each(groups, sizes)
+    assert whole.shape == groups.shape
+    np.testing.assert_array_equal(whole[2, 3], jackknife.without_each(groups[2, 3], sizes))
+
+
+def test_empty_groups_do_not_count_whatever_they_hold() -> None:
+    groups, sizes = np.array([1.0, np.nan, 4.0, np.inf]), np.array([1.0, 0.0, 1.0, 0.0])
+    assert jackknife.mean(2.5, groups, sizes).stderr == pytest.approx(1.5, rel=1e-15)
+
+
+@pytest.mark.parametrize(("groups", "sizes"), [([3.0], [9.0]), ([3.0, np.nan], [9.0, 0.0])])
+def test_one_group_has_no_error(groups: list[float], sizes: list[float]) -> None:
+    estimate = jackknife.mean(3.0, np.array(groups), np.array(sizes))
+    assert estimate.value == 3.0
+    assert estimate.status == "ok"
+    assert estimate.stderr is None
+
+
+def test_leaving_out_the_one_infinite_group_leaves_a_finite_mean() -> None:
+    found = jackknife.without_each(np.array([1.0, 2.0, np.inf]), np.ones(3))
+    assert found.tolist() == [np.inf, np.inf, 1.5]
+
+
+def test_leaving_out_a_huge_group_keeps_the_others_digits() -> None:
+    found = jackknife.without_each(np.array([1.0, 2.0, 1e20]), np.ones(3))
+    assert found[2] == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_mean_that_is_not_finite_has_no_error_and_says_so(value: float) -> None:
+    estimate = jackknife.mean(value, np.array([1.0, value, 2.0]), np.ones(3))
+    assert (estimate.status, estimate.stderr) == ("not finite", None)
+
+
+def test_a_difference_is_paired_so_a_common_shift_of_the_groups_has_no_error() -> None:
+    deviations = np.random.default_rng(0).normal(size=16)
+    surface = surface_of(lambda x: x**2, [0, 1, 2], noise=lambda x: deviations + 0 * x, groups=16)
+    rise = jackknife.difference(float(surface.loss[2]), surface.loss_groups[2], surface.centre)
+    assert rise.value == pytest.approx(4.0)
+    assert rise.stderr == pytest.approx(0.0, abs=1e-14)
+    alone = jackknife.mean(float(surface.loss[2]), surface.loss_groups[2], surface.centre.group_sizes)
+    assert alone.stderr == pytest.approx(deviations.std(ddof=1) / 4)
+
+
+def test_the_error_of_a_difference_is_that_of_the_groups_differences() -> None:
+    surface = surface_of(lambda x: x**2, [0, 1, 2], noise=0.3, groups=32)
+    apart = surface.loss_groups[1] - surface.centre.loss_groups
+    rise = jackknife.difference(float(surface.loss[1]), surface.loss_groups[1], surface.centre)
+    assert rise.value == pytest.approx(apart.mean())
+    assert rise.stderr == pytest.approx(apart.std(ddof=1) / np.sqrt(32))
+
+
+@pytest.mark.parametrize("sizes", [[8] * 64, [7, 8] * 32, [3, 12] * 32, [5] * 10])
+def test_95_percent_intervals_hold_the_truth_95_times_of_100(sizes: list[int]) -> None:
+    random, runs = np.random.default_rng(1), 1500
+    quantile = 1.998 if len(sizes) == 64 else 2.262  # Student's, 63 and 9 degrees of freedom
+    weights, held = np.array(sizes, float), 0
+    for _ in range(runs):
+        means = 1.0 + random.normal(size=len(sizes)) / np.sqrt(weights)
+        estimate = jackknife.mean(float(means @ weights / weights.sum()), means, weights)
+        assert estimate.value is not None
+        assert estimate.stderr is not None
+        held += abs(estimate.value - 1.0) <= quantile * estimate.stderr
+    assert abs(held / runs - 0.95) < 4 * np.sqrt(0.95 * 0.05 / runs)
+
+
+def test_the_error_does_not_depend_on_the_unit_of_the_sizes() -> None:
+    groups, sizes = np.random.default_rng(0).normal(size=9), np.arange(1.0, 10.0)
+    one = jackknife.stderr(jackknife.without_each(groups, sizes), sizes)
+    other = jackknife.stderr(jackknife.without_each(groups, 1000 * sizes), 1000 * sizes)
+    assert one == pytest.approx(other, rel=1e-12)
+
+
+def test_an_empty_group_at_the_centre_does_not_spoil_a_difference() -> None:
+    surface = surface_of(lambda x: x**2, [0, 1], noise=0.3, groups=3, sizes=[2, 0, 2])
+    centre = replace(
+        surface.centre, loss_groups=np.where(surface.centre.group_sizes > 0, surface.centre.loss_groups, np.nan)
+    )
+    rise = jackknife.difference(float(surface.loss[1]), surface.loss_groups[1], centre)
+    apart = (surface.loss_groups[1] - centre.loss_groups)[[0, 2]]
+    assert rise.stderr == pytest.approx(abs(apart[0] - apart[1]) / 2)
