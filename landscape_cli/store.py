@@ -397,7 +397,7 @@ class Arrays(Mapping[str, Any]):
         try:
             with h5py.File(self.path, "r", locking=False) as file:
                 yield file
-        except (OSError, ValueError, RuntimeError, MemoryError) as error:
+        except DAMAGE as error:
             raise LandscapeError(f"{self.path} cannot be used: {_clean(str(error))}", "save it again") from error
 
     def _walk(self, group: h5py.Group, prefix: str, depth: int) -> None:
@@ -409,12 +409,13 @@ class Arrays(Mapping[str, Any]):
                     self.names.append(f"{prefix}{name}")
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self.names:
-            raise KeyError(name)
         with self._open() as file:
             dataset = file[name]
             check_dataset(dataset)
             return dataset[()]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)

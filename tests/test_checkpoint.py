@@ -209,9 +209,7 @@ def trained_with(optimizer: type[torch.optim.Optimizer]) -> tuple[nn.Module, tor
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.SGD, torch.optim.Adam, torch.optim.RMSprop])
-def test_a_training_checkpoint_with_its_optimizer_loads(
-    tmp_path: Path, optimizer: type[torch.optim.Optimizer]
-) -> None:
+def test_a_training_checkpoint_with_its_optimizer_loads(tmp_path: Path, optimizer: type[torch.optim.Optimizer]) -> None:
     trained, made = trained_with(optimizer)
     tree = {"optimizer": made.state_dict(), "model": trained.state_dict(), "step": 7, "rng": torch.get_rng_state()}
     model = net()
@@ -332,7 +330,9 @@ def test_missing_keys_are_listed_up_to_ten(tmp_path: Path) -> None:
 
 def test_unexpected_keys_are_listed_up_to_ten(tmp_path: Path) -> None:
     error = refused(saved(tmp_path / "net.pt", numbered(0, 5) | numbered(0, 12, "head")), many(5))
-    assert "12 unexpected: head0, head1, head2, head3, head4, head5, head6, head7, head8, head9, and 2 more" in str(error)
+    assert "12 unexpected: head0, head1, head2, head3, head4, head5, head6, head7, head8, head9, and 2 more" in str(
+        error
+    )
 
 
 def test_ten_keys_are_listed_without_a_remainder(tmp_path: Path) -> None:
@@ -567,7 +567,9 @@ def test_what_is_no_checkpoint_is_refused_under_every_ending(
     assert str(tmp_path / f"net{suffix}") in refused(tmp_path / f"net{suffix}").message
 
 
-@pytest.mark.parametrize("content", [b"\0" * 1000, b"\x89PNG\r\n\x1a\n" + b"\0" * 99, b"PK\x03\x04nothing", b"\x80\x02"])
+@pytest.mark.parametrize(
+    "content", [b"\0" * 1000, b"\x89PNG\r\n\x1a\n" + b"\0" * 99, b"PK\x03\x04nothing", b"\x80\x02"]
+)
 def test_binary_rubbish_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "net.pt").write_bytes(content)
     assert "damaged" in refused(tmp_path / "net.pt").message
@@ -701,9 +703,7 @@ def rezipped(path: Path, compression: int, extra: bytes = b"") -> Path:
     return path
 
 
-def test_an_archive_that_inflates_is_refused_before_it_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_archive_that_inflates_is_refused_before_it_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = rezipped(saved(tmp_path / "net.pt", weights()), zipfile.ZIP_DEFLATED, b"\0" * (32 << 20))
     assert path.stat().st_size < 100_000
     monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was opened"))

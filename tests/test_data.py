@@ -29,7 +29,7 @@ from torch.utils.data import (
 from landscape_cli import store
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.jobs import DataSettings
-from landscape_cli.measure import data
+from landscape_cli.measure import arrays, data
 from landscape_cli.measure.data import Inputs, Split
 from tests.conftest import shared_data
 
@@ -143,7 +143,7 @@ def test_a_compressed_npz_reads_like_a_plain_one(tmp_path: Path) -> None:
     assert torch.equal(tensor(read(tmp_path / "val.npz")[0]), X)
 
 
-@pytest.mark.parametrize(("suffix", "reader"), [(".npz", data.read_npz), (".h5", store.Arrays)])
+@pytest.mark.parametrize(("suffix", "reader"), [(".npz", arrays.read_npz), (".h5", store.Arrays)])
 def test_an_array_is_read_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, reader: Callable[[Path], Any]
 ) -> None:
@@ -496,6 +496,10 @@ def in_order() -> Iterator[Any]:
     return ((X[i], int(Y[i])) for i in range(10))
 
 
+def half(i: int) -> Any:
+    return X[5 * i : 5 * i + 5], Y[5 * i : 5 * i + 5]
+
+
 def whole_sources() -> dict[str, Any]:
     return {
         "pair": (X, Y),
@@ -509,7 +513,7 @@ def whole_sources() -> dict[str, Any]:
         "loader that drops": DataLoader(Rows(), batch_size=4, drop_last=True),
         "loader that shuffles and drops": DataLoader(Rows(), batch_size=4, shuffle=True, drop_last=True),
         "loader without batches": DataLoader(Rows(), batch_size=None),
-        "loader of whole batches": DataLoader(Rows(2, lambda i: (X[5 * i : 5 * i + 5], Y[5 * i : 5 * i + 5])), batch_size=None),
+        "loader of whole batches": DataLoader(Rows(2, half), batch_size=None),
         "stream": Stream(in_order),
         "loader of a stream": DataLoader(Stream(in_order), batch_size=3),
     }  # fmt: skip
@@ -704,7 +708,6 @@ def bad_sources() -> dict[str, Any]:
         "nothings": Rows(4, lambda i: (None, i)),
         "nested inputs": Rows(4, lambda i: ({"a": {"b": X[i]}}, i)),
         "a ragged pair": (X[:2], [[0, 1], [2]]),
-        "a list of two samples": [(X[0], 0), (X[1], 1)],
         "a dataset that raises": Rows(4, raising),
         "a stream that raises": Stream(stopping),
         "a loader that raises": DataLoader(Rows(4, raising), batch_size=2),

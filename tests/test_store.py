@@ -565,7 +565,9 @@ def test_a_foreign_hdf5_is_refused(tmp_path: Path, format_: Any) -> None:
     refused(tmp_path / "run.h5")
 
 
-@pytest.mark.parametrize(("path", "said"), [("absent.h5", "No such file"), (".", "is a folder"), ("/dev/null", "no re")])
+@pytest.mark.parametrize(
+    ("path", "said"), [("absent.h5", "No such file"), (".", "is a folder"), ("/dev/null", "no re")]
+)
 def test_what_is_no_file_is_refused(tmp_path: Path, path: str, said: str) -> None:
     with pytest.raises(LandscapeError, match=said):
         store.load(tmp_path / path)

@@ -54,8 +54,11 @@ def test_a_file_or_module_and_a_name_are_code(spec: str) -> None:
     assert usercode.looks_like_code(spec)
 
 
-@pytest.mark.parametrize("spec", ["", ":", "net.py", "net.py:", ":f", "mse", "a/b.npz", "val.npz", "net.py:a b", "net.py:1",
-                                  "pkg..mod:f", "pkg/mod:f", "net.py:a.b"])  # fmt: skip
+@pytest.mark.parametrize(
+    "spec",
+    ["", ":", "net.py", "net.py:", ":f", "mse", "a/b.npz", "val.npz", "net.py:a b", "net.py:1", "pkg..mod:f"]
+    + ["pkg/mod:f", "net.py:a.b"],
+)
 def test_anything_else_is_not(tmp_path: Path, spec: str) -> None:
     assert not usercode.looks_like_code(spec)
     assert "FILE.py:CALLABLE" in refusal(lambda: load(spec, tmp_path)).hint
@@ -91,7 +94,12 @@ def test_two_files_of_one_name_are_two_modules(tmp_path: Path) -> None:
 
 
 def test_a_module_of_the_jobs_folder_is_found(tmp_path: Path) -> None:
-    tree(tmp_path, lsc_alone="def build():\n    return 1\n", lsc_pkg__INIT="", lsc_pkg__net="def build():\n    return 2\n")
+    tree(
+        tmp_path,
+        lsc_alone="def build():\n    return 1\n",
+        lsc_pkg__INIT="",
+        lsc_pkg__net="def build():\n    return 2\n",
+    )
     assert load("lsc_alone:build", tmp_path)() == 1
     assert load("lsc_pkg.net:build", tmp_path)() == 2
 
@@ -103,12 +111,9 @@ def test_a_module_that_is_installed_is_found(tmp_path: Path) -> None:
     assert load("json:dumps", tmp_path)([1]) == "[1]"
 
 
-def test_a_module_that_python_itself_holds_is_found_or_refused(tmp_path: Path) -> None:
-    for spec in ("math:sqrt", "sys:exit", "builtins:print", "_pickle:loads"):
-        try:
-            load(spec, tmp_path)
-        except LandscapeError as error:
-            assert spec.partition(":")[0] in error.message
+@pytest.mark.parametrize("spec", ["sys:exit", "builtins:print"])
+def test_a_module_that_python_itself_holds_is_refused(tmp_path: Path, spec: str) -> None:
+    assert spec.partition(":")[0] in refusal(lambda: load(spec, tmp_path)).message
 
 
 def test_dataclasses_and_pickles_of_a_file_find_their_module(tmp_path: Path) -> None:
@@ -143,7 +148,9 @@ def test_a_folder_called_py_is_refused(tmp_path: Path) -> None:
     refusal(lambda: load("net.py:build", tmp_path))
 
 
-@pytest.mark.parametrize("head", ["lsc_no_such_module", "lsc_no_such.module", "json.no_such_module", "json.decoder.deeper"])
+@pytest.mark.parametrize(
+    "head", ["lsc_no_such_module", "lsc_no_such.module", "json.no_such_module", "json.decoder.deeper"]
+)
 def test_an_absent_module_is_refused(tmp_path: Path, head: str) -> None:
     error = refusal(lambda: load(f"{head}:build", tmp_path))
     assert head in error.message
@@ -382,7 +389,7 @@ def test_the_hash_changes_with_a_sibling_of_a_sibling(tmp_path: Path) -> None:
 
 def test_the_hash_changes_with_every_one_of_many_siblings(tmp_path: Path) -> None:
     names = [f"lsc_m{i}" for i in range(6)]
-    tree(tmp_path, net=f"import {', '.join(names)}\n" + BUILD, **{name: "X = 1\n" for name in names})
+    tree(tmp_path, net=f"import {', '.join(names)}\n" + BUILD, **dict.fromkeys(names, "X = 1\n"))
     assert all(changes(tmp_path, f"{name}.py") for name in names)
 
 

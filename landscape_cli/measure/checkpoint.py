@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import pickletools
 import re
 import struct
 import zipfile
@@ -26,7 +27,7 @@ PREFIXES = ("module.", "_orig_mod.", "model.")  # DistributedDataParallel, torch
 # What torch.load and safetensors raise on damaged files.
 DAMAGE = (
     EOFError, RuntimeError, KeyError, IndexError, ValueError, TypeError, AttributeError, OSError, MemoryError,
-    OverflowError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile,
+    OverflowError, AssertionError, NotImplementedError, struct.error, pickle.UnpicklingError, zipfile.BadZipFile,
 )  # fmt: skip
 
 
@@ -55,7 +56,7 @@ def load_into(
     notes = [] if not allow_pickle else [f"{path.name} was unpickled freely: it could run code"]
     notes += _check_keys(state, own, model, strict, path)
     state = {name: tensor for name, tensor in state.items() if name in own}
-    state = {name: t for name, t in state.items() if tuple(t.shape) == tuple(own[name].shape)}
+    state = {name: t for name, t in state.items() if _shape(t) == _shape(own[name])}
     for name, tensor in state.items():
         _check_tensor(name, tensor, own[name], path)
     _check_tied(state, own, path)
@@ -124,7 +125,7 @@ def _check_zip(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             infos = archive.infolist()
-    except (zipfile.BadZipFile, ValueError, OSError, struct.error) as error:
+    except DAMAGE as error:
         raise LandscapeError(f"{path} is damaged or truncated: {error}", "save it again, or copy it again") from None
     inflated = sum(info.file_size for info in infos)
     if any(info.compress_type != zipfile.ZIP_STORED for info in infos) or inflated > path.stat().st_size:
@@ -135,7 +136,8 @@ def _check_zip(path: Path) -> None:
 def _load_error(path: Path, error: BaseException, head: bytes, allow_pickle: bool) -> LandscapeError:
     text = str(error)
     pickled = head.startswith((b"PK", b"\x80"))
-    if pickled and isinstance(error, pickle.UnpicklingError) and "weights_only" in text and not allow_pickle:
+    refused = isinstance(error, pickle.UnpicklingError) and "weights_only" in text and not allow_pickle
+    if pickled and refused and (head.startswith(b"PK") or _whole_pickles(path)):
         named = re.search(r"GLOBAL ([\w.]+)", text)
         what = f" (it names {named[1]})" if named else ""
         return LandscapeError(
@@ -146,6 +148,20 @@ def _load_error(path: Path, error: BaseException, head: bytes, allow_pickle: boo
         return LandscapeError(f"{path} is a text file, not a checkpoint", "give a file written by torch.save")
     first = text.splitlines()[0][:200] if text else type(error).__name__
     return LandscapeError(f"{path} is damaged or no checkpoint: {first}", "save it again, or copy it again")
+
+
+def _whole_pickles(path: Path) -> bool:
+    """True if the pickles that a legacy file begins with run to their end; nothing in them is run."""
+    with path.open("rb") as file:
+        try:
+            for _ in range(4):  # magic number, protocol, system, the object
+                if file.read(1):
+                    file.seek(-1, 1)
+                    for _ in pickletools.genops(file):
+                        pass
+        except (ValueError, EOFError, OverflowError, MemoryError):
+            return False
+    return True
 
 
 def _state_dicts(tree: Any, at: str = "", depth: int = 0) -> Iterator[tuple[str, State]]:
@@ -217,15 +233,15 @@ def _check_keys(state: State, own: State, model: nn.Module, strict: bool, path: 
     ]
     unexpected = [name for name in state if name not in own]
     shapes = [
-        f"{name} {tuple(state[name].shape)} for {tuple(own[name].shape)}"
+        f"{name} {_shape(state[name])} for {_shape(own[name])}"
         for name in own
-        if name in state and tuple(state[name].shape) != tuple(own[name].shape)
+        if name in state and _shape(state[name]) != _shape(own[name])
     ]
     faults = {"missing": missing, "unexpected": unexpected, "of another shape": shapes}
     said = [f"{len(names)} {what}: {_first(names)}" for what, names in faults.items() if names]
     if not said:
         return []
-    if len(missing) + len(shapes) >= len(own):
+    if not any(name in state and _shape(state[name]) == _shape(own[name]) for name in own):
         hint = "is it of this architecture? look at model.args and --state-key"
         raise LandscapeError(f"{path} does not fit the model: {'; '.join(said)}", hint)
     if strict:
@@ -237,7 +253,12 @@ def _check_keys(state: State, own: State, model: nn.Module, strict: bool, path: 
 
 def _first(names: list[str], most: int = 10) -> str:
     more = f", and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", "?", ", ".join(names[:most]) + more)
+
+
+def _shape(tensor: Tensor) -> tuple[int, ...]:
+    """The shape; of a nested tensor, which has none, one that fits nothing."""
+    return (-1,) if tensor.is_nested else tuple(tensor.shape)
 
 
 def _tied_names(own: State) -> dict[int, set[str]]:

@@ -7,24 +7,29 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset, RandomSampler, SequentialSampler, default_collate
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+)
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.jobs import DataSettings
 from landscape_cli.measure import checkpoint
+from landscape_cli.measure.arrays import READERS, Reader, as_tensor
 from landscape_cli.profile import MAX_GROUPS
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
-Reader = Callable[[Path], Mapping[str, Any]]  # a file's arrays by name
 
 
 @dataclass(frozen=True)
@@ -107,80 +112,9 @@ def _picker(arrays: Mapping[str, Any], path: Path) -> Callable[[str, str], Tenso
             raise LandscapeError(
                 f"{path.name} has no array named {name!r}; it holds: {held}", f"set data.NAME.{role} to one of these"
             )
-        return _tensor(arrays[name], f"{name} in {path.name}")
+        return as_tensor(arrays[name], f"{name} in {path.name}")
 
     return pick
-
-
-def _tensor(array: Any, where: str) -> Tensor:
-    if isinstance(array, Tensor):
-        return array.detach().cpu()
-    array = np.asarray(array)
-    if array.dtype.kind not in "fiub":
-        raise LandscapeError(f"{where} holds {array.dtype}, not numbers", "save it as a numeric array")
-    if array.dtype.kind in "ui":
-        if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
-            raise LandscapeError(f"{where} holds values above 2^63", "save it as int64")
-        array = array.astype(np.uint8 if array.dtype == np.uint8 else np.int64)
-    return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("=")))
-
-
-def read_npz(path: Path) -> Mapping[str, Any]:
-    """The arrays of a .npz file, read one by one when asked for; nothing is unpickled."""
-    return _Npz(path)
-
-
-class _Npz(Mapping[str, Any]):
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        try:
-            with zipfile.ZipFile(path) as archive:
-                self.sizes = {i.filename.removesuffix(".npy"): i.file_size for i in archive.infolist()}
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise _damaged(path, error) from None
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            with zipfile.ZipFile(self.path) as archive, archive.open(f"{name}.npy") as member:
-                version = np.lib.format.read_magic(member)
-                reader = {(1, 0): np.lib.format.read_array_header_1_0}.get(version, np.lib.format.read_array_header_2_0)
-                shape, _, dtype = reader(member)
-            if dtype.hasobject:
-                raise LandscapeError(f"{name} in {self.path.name} is an object array", "save it as a numeric array")
-            if int(np.prod(shape, dtype=object)) * dtype.itemsize > self.sizes[name]:
-                raise ValueError(f"{name} declares {shape}, more than the file holds")
-            with np.load(self.path, allow_pickle=False) as arrays:
-                return arrays[name]
-        except (zipfile.BadZipFile, OSError, ValueError, EOFError, MemoryError) as error:
-            raise _damaged(self.path, error) from None
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.sizes)
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-
-def _damaged(path: Path, error: BaseException) -> LandscapeError:
-    return LandscapeError(f"{path} is damaged or truncated: {error}", "save it again, or copy it again")
-
-
-def read_torch(path: Path) -> Mapping[str, Any]:
-    """The tensors of a .pt file: a dict of them, or a pair (inputs, targets)."""
-    tree = checkpoint.read(path)
-    if isinstance(tree, tuple | list) and len(tree) == 2:
-        tree = dict(zip(("inputs", "targets"), tree, strict=True))
-    if not isinstance(tree, Mapping):
-        raise LandscapeError(f"{path.name} holds no dict of tensors", "save {'inputs': x, 'targets': y}")
-    return {str(key): value for key, value in tree.items() if isinstance(value, Tensor)}
-
-
-READERS: dict[str, Reader] = {
-    ".npz": read_npz,
-    ".pt": read_torch,
-    ".pth": read_torch,
-    ".safetensors": checkpoint.read_safetensors,
-}
 
 
 def materialise(source: Any, settings: DataSettings) -> tuple[Inputs, Tensor]:
@@ -193,14 +127,25 @@ def materialise(source: Any, settings: DataSettings) -> tuple[Inputs, Tensor]:
     Raises:
         LandscapeError: another kind of object, an empty one, or one that answers differently twice.
     """
-    if isinstance(source, tuple | list) and len(source) == 2:
+    try:
+        return _materialised(source, settings)
+    except LandscapeError:
+        raise
+    except Exception as error:  # the dataset is the user's code
+        raise LandscapeError(
+            f"reading the data raised {type(error).__name__}: {error}", "read a few samples by hand, or add --debug"
+        ) from error
+
+
+def _materialised(source: Any, settings: DataSettings) -> tuple[Inputs, Tensor]:
+    if isinstance(source, tuple | list) and len(source) == 2 and not isinstance(source[0], tuple | list):
         inputs, targets = source
-        return take((_inputs(inputs), _tensor(targets, "targets")), settings)
+        return take((_inputs(inputs), as_tensor(targets, "targets")), settings)
+    if isinstance(source, tuple) and len(source) == 2:
+        return take((_inputs(source[0]), as_tensor(source[1], "targets")), settings)
     if isinstance(source, DataLoader):
-        collate, sampler = source.collate_fn, getattr(source, "sampler", None)
-        plain = isinstance(sampler, SequentialSampler | RandomSampler) and not getattr(sampler, "replacement", False)
-        if plain and collate is not None:
-            return _read_rows(source.dataset, collate, settings)
+        if _reads_its_dataset(source):
+            return _read_rows(source.dataset, source.collate_fn, settings)
         return take(_read_twice(lambda: iter(source), settings), settings)
     if isinstance(source, IterableDataset):
         one_by_one = _read_twice(lambda: (default_collate([sample]) for sample in source), settings)
@@ -210,6 +155,12 @@ def materialise(source: Any, settings: DataSettings) -> tuple[Inputs, Tensor]:
     raise LandscapeError(
         f"the data is a {type(source).__name__}", "return a Dataset, a DataLoader, or (inputs, targets)"
     )
+
+
+def _reads_its_dataset(loader: DataLoader[Any]) -> bool:
+    """True if the loader gives each row of its dataset once, but for dropping, in whatever order."""
+    plain = type(loader.batch_sampler) is BatchSampler and type(loader.sampler) in (SequentialSampler, RandomSampler)
+    return loader.batch_size is not None and plain and not getattr(loader.sampler, "replacement", False)
 
 
 def _read_rows(dataset: Any, collate: Callable[[list[Any]], Any], settings: DataSettings) -> tuple[Inputs, Tensor]:
@@ -246,29 +197,48 @@ def _random_data() -> LandscapeError:
 def _pair(sample: Any, settings: DataSettings) -> tuple[Inputs, Tensor]:
     """(inputs, targets) of a collated chunk: a pair, or a dict that holds the targets by name."""
     if isinstance(sample, Mapping):
-        name = settings.targets if settings.targets in sample else "labels"
-        if name not in sample:
-            raise LandscapeError(
-                f"the data's dicts have no {settings.targets!r}",
-                f"set targets to one of: {', '.join(map(str, sample))}",
-            )
-        rest = {key: value for key, value in sample.items() if key != name}
-        only = rest[settings.inputs] if isinstance(settings.inputs, str) and settings.inputs in rest else rest
-        return _inputs(only), _tensor(sample[name], name)
-    if isinstance(sample, tuple | list) and len(sample) >= 2:
-        inputs = sample[0] if len(sample) == 2 else tuple(sample[:-1])
-        return _inputs(inputs), _tensor(sample[-1], "targets")
-    raise LandscapeError(
-        f"the data's samples are {type(sample).__name__}", "make each sample (input, target) or a dict"
-    )
+        inputs, targets = _from_dict(sample, settings)
+    elif isinstance(sample, tuple | list) and len(sample) >= 2:
+        inputs, targets = (
+            _inputs(sample[0] if len(sample) == 2 else tuple(sample[:-1])),
+            as_tensor(sample[-1], "targets"),
+        )
+    else:
+        raise LandscapeError(
+            f"the data's samples are {type(sample).__name__}", "make each sample (input, target) or a dict"
+        )
+    if targets.dim() == 0:  # a single sample, of a loader that does not batch
+        return apply(lambda t: t.unsqueeze(0), inputs), targets.unsqueeze(0)
+    return inputs, targets
+
+
+def _from_dict(sample: Mapping[Any, Any], settings: DataSettings) -> tuple[Inputs, Tensor]:
+    """The inputs that the settings name, or all but the targets where they name none."""
+    target = settings.targets if settings.targets in sample else "labels"
+    names, default = settings.inputs, DataSettings().inputs
+    asked = [names] if isinstance(names, str) else list(names.values()) if isinstance(names, dict) else names
+    everything = names == default and default not in sample
+    missing = [n for n in [target, *([] if everything else asked)] if n not in sample]
+    if missing:
+        held = ", ".join(map(str, sample))
+        lacking = settings.targets if missing[0] == target else missing[0]
+        raise LandscapeError(f"the data's dicts have no {lacking!r}; they hold: {held}", "set inputs and targets")
+    targets = as_tensor(sample[target], target)
+    if everything:
+        return _inputs({key: value for key, value in sample.items() if key != target}), targets
+    if isinstance(names, str):
+        return _inputs(sample[names]), targets
+    if isinstance(names, dict):
+        return _inputs({key: sample[name] for key, name in names.items()}), targets
+    return _inputs(tuple(sample[name] for name in names)), targets
 
 
 def _inputs(inputs: Any) -> Inputs:
     if isinstance(inputs, Mapping):
-        return {str(key): _tensor(value, str(key)) for key, value in inputs.items()}
+        return {str(key): as_tensor(value, str(key)) for key, value in inputs.items()}
     if isinstance(inputs, tuple | list):
-        return tuple(_tensor(value, f"input {i}") for i, value in enumerate(inputs))
-    return _tensor(inputs, "inputs")
+        return tuple(as_tensor(value, f"input {i}") for i, value in enumerate(inputs))
+    return as_tensor(inputs, "inputs")
 
 
 def _joined(chunks: list[tuple[Inputs, Tensor]]) -> tuple[Inputs, Tensor]:
@@ -336,7 +306,7 @@ def prepare(inputs: Inputs, settings: DataSettings, dtype: torch.dtype) -> Input
     if settings.dtype and not isinstance(kind, torch.dtype):
         raise LandscapeError(f"unknown dtype of the data: {settings.dtype}", "write float32, int64, …")
     normalised = settings.scale is not None or settings.mean is not None or settings.std is not None
-    if settings.std is not None and min(settings.std, default=0.0) <= 0:
+    if settings.std is not None and not all(0 < x < float("inf") for x in settings.std or [0.0]):
         raise LandscapeError("std must be positive", "give one positive number per channel")
 
     def one(x: Tensor) -> Tensor:
@@ -384,8 +354,8 @@ def deal(count: int, seed: int) -> Tensor:
 
 
 def samples_sha256(inputs: Inputs, targets: Tensor, settings: DataSettings) -> str:
-    """SHA-256 over names, types, shapes and bytes of the samples as read, and over their normalisation."""
-    digest = hashlib.sha256(repr((settings.scale, settings.mean, settings.std, settings.dtype)).encode())
+    """SHA-256 over names, types, shapes and bytes of the samples as read, their normalisation and dealing."""
+    digest = hashlib.sha256(repr((settings.scale, settings.mean, settings.std, settings.dtype, settings.seed)).encode())
     names = list(inputs) if isinstance(inputs, dict) else range(len(leaves(inputs)))
     for name, tensor in [*zip(names, leaves(inputs), strict=True), ("targets", targets)]:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.jobs import ModelSettings, PlaneSettings
 from landscape_cli.measure import batchnorm, checkpoint, data
-from landscape_cli.measure.data import Reader
+from landscape_cli.measure.arrays import Reader
 from landscape_cli.measure.problem import Problem, Tensors, matches
 from landscape_cli.profile import Axis, Floats
 

@@ -144,6 +144,10 @@ def make_loss(settings: LossSettings, code: dict[str, UserCode]) -> Loss:
             raise one_of(what, name, [*known, "FILE.py:CALLABLE"])
         return known[name]
 
+    short = [_short(name) for name in settings.metrics]
+    twice = next((name for name in short if short.count(name) > 1), None)
+    if twice:
+        raise LandscapeError(f"two metrics are called {twice}", "give one of the functions another name")
     metrics = {_short(name): find("metric", name, METRICS) for name in settings.metrics}
     hashes = {name: user.sha256 for name, user in code.items()}
     return Loss(settings, find("loss", settings.name, LOSSES), metrics, hashes)
@@ -175,14 +179,15 @@ def _classes_last(outputs: Tensor, targets: Tensor, settings: LossSettings) -> t
     shape, indices = tuple(outputs.shape), not targets.is_floating_point()
     if indices and outputs.dim() == 2 and tuple(targets.shape) == (shape[0], 1):
         targets = targets[:, 0]
-    if indices and outputs.dim() > 1:
-        last, first = tuple(targets.shape) == shape[:-1], tuple(targets.shape) == shape[:1] + shape[2:]
-        dim = settings.class_dim if settings.class_dim is not None else (-1 if last else 1)
-        if last or first:
+    named = settings.class_dim
+    dims = [named % len(shape)] if named is not None and -len(shape) <= named < len(shape) else []
+    for dim in [len(shape) - 1, 1] if named is None else dims:
+        if not 0 < dim < len(shape):
+            continue
+        if indices and tuple(targets.shape) == shape[:dim] + shape[dim + 1 :]:
             return outputs.movedim(dim, -1), targets, True
-    elif not indices and tuple(targets.shape) == shape:
-        dim = settings.class_dim if settings.class_dim is not None else -1
-        return outputs.movedim(dim, -1), targets.movedim(dim, -1), False
+        if not indices and tuple(targets.shape) == shape:
+            return outputs.movedim(dim, -1), targets.movedim(dim, -1), False
     raise LandscapeError(
         f"outputs of shape {shape} and targets of shape {tuple(targets.shape)} ({targets.dtype}) do not fit",
         "targets are class indices of the outputs' shape without the classes, or probabilities of the same shape",
@@ -220,6 +225,8 @@ def _like(targets: Tensor, outputs: Tensor) -> Tensor:
 
 def _top(outputs: Tensor, targets: Tensor, settings: LossSettings, k: int) -> Tensor:
     logits, targets, indices = _classes_last(outputs, targets, settings)
+    if logits.shape[-1] < 2:
+        raise LandscapeError("a single output has no largest class", "leave out accuracy; or use bce_with_logits")
     if logits.shape[-1] < k:
         raise LandscapeError(f"top{k} needs {k} classes, the model has {logits.shape[-1]}", "use accuracy")
     counted = targets != settings.ignore_index if indices else torch.ones_like(targets[..., 0])

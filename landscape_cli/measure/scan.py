@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.jobs import Job
 from landscape_cli.measure import checkpoint, data, usercode
+from landscape_cli.measure.arrays import Reader
 from landscape_cli.measure.batchnorm import POLICIES
-from landscape_cli.measure.data import Inputs, Reader
+from landscape_cli.measure.data import Inputs
 from landscape_cli.measure.directions import Direction, Plane, make_plane
 from landscape_cli.measure.evaluate import Results, evaluate, group_sizes
 from landscape_cli.measure.losses import Loss, make_loss

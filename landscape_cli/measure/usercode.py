@@ -5,7 +5,6 @@ It comes from the command line or the job file, never from a checkpoint or a res
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import hashlib
 import importlib
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape_cli.errors import LandscapeError
+from landscape_cli.measure.sourcehash import source_hash
 
 
 @dataclass(frozen=True)
@@ -28,15 +28,16 @@ class UserCode:
     call: Callable[..., Any]
     sha256: str
     folder: Path
+    beside: tuple[Path, ...] = ()  # more folders to import from
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it in the job's folder; what it raises becomes an error that names it."""
-        with _at_home(self.folder):
+        with _at_home(self.folder, *self.beside):
             try:
                 return self.call(*args, **kwargs)
             except LandscapeError:
                 raise
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 hint = "run it by itself, or add --debug for its traceback"
                 if isinstance(error, TypeError) and not args:
                     hint = "if it needs arguments, give them as args = {...} in the job file; or add --debug"
@@ -64,7 +65,7 @@ def load(spec: str, folder: Path) -> UserCode:
     with _at_home(folder, path.parent):
         try:
             module = _import_file(path) if head.endswith(".py") else importlib.import_module(head)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise LandscapeError(
                 f"importing {head} raised {type(error).__name__}: {error}", "mend it, or add --debug for the traceback"
             ) from error
@@ -74,16 +75,9 @@ def load(spec: str, folder: Path) -> UserCode:
         raise LandscapeError(f"{head} has no {name}", f"it has: {', '.join(sorted(names)[:10]) or 'no callables'}")
     if not callable(found):
         raise LandscapeError(f"{spec} is not callable", "name a function or a class")
-    return UserCode(spec, found, source_hash(path), folder)
-
-
-def source_hash(path: Path) -> str:
-    """SHA-256 over a source file and every file of its own folder tree that it imports, directly or not."""
-    root = path.parent
-    digest = hashlib.sha256()
-    for file in sorted(_imported_files(path, root), key=lambda f: f.relative_to(root).as_posix()):
-        digest.update(file.relative_to(root).as_posix().encode() + b"\0" + file.read_bytes() + b"\0")
-    return digest.hexdigest()
+    packages = 0 if head.endswith(".py") else head.count(".") + (path.name == "__init__.py")
+    sha256 = source_hash(path, [folder, path.parents[packages]])
+    return UserCode(spec, found, sha256, folder, (path.parents[packages],))
 
 
 def callable_hash(function: Any) -> str:
@@ -104,8 +98,10 @@ def _file_of(head: str, folder: Path) -> Path:
     with _at_home(folder):
         try:
             found = importlib.util.find_spec(head)
-        except (ImportError, ValueError) as error:
-            raise LandscapeError(f"the module {head} cannot be found: {error}", "is it installed here?") from None
+        except (Exception, SystemExit) as error:  # finding a part imports its package
+            raise LandscapeError(
+                f"the module {head} cannot be found: {type(error).__name__}: {error}", "is it installed here?"
+            ) from error
     if found is None or found.origin is None or not Path(found.origin).is_file():
         raise LandscapeError(f"the module {head} cannot be found", "is it installed here, or meant as FILE.py:NAME?")
     return Path(found.origin)
@@ -124,37 +120,6 @@ def _import_file(path: Path) -> Any:
         del sys.modules[name]
         raise
     return module
-
-
-def _imported_files(path: Path, root: Path, seen: set[Path] | None = None) -> set[Path]:
-    seen = {path} if seen is None else seen | {path}
-    try:
-        tree = ast.parse(path.read_bytes())
-    except SyntaxError:
-        return seen
-    for node in ast.walk(tree):
-        for file in _candidates(node, path.parent, root):
-            if file.is_file() and file not in seen:
-                seen |= _imported_files(file, root, seen)
-    return seen
-
-
-def _candidates(node: ast.AST, here: Path, root: Path) -> Iterator[Path]:
-    """The files below `root` that an import statement may mean."""
-    if isinstance(node, ast.Import):
-        dotted, base = [alias.name for alias in node.names], root
-    elif isinstance(node, ast.ImportFrom):
-        prefix = f"{node.module}." if node.module else ""
-        dotted = [prefix + alias.name for alias in node.names] + ([node.module] if node.module else [])
-        base = here if node.level == 0 or node.level == 1 else here.parent
-        base = root if node.level == 0 else base
-    else:
-        return
-    for name in dotted:
-        stem = base.joinpath(*name.split("."))
-        for file in (stem.with_suffix(".py"), stem / "__init__.py"):
-            if file.is_relative_to(root):
-                yield file
 
 
 @contextlib.contextmanager
