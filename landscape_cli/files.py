@@ -22,9 +22,13 @@ def check_output(path: Path, bytes_needed: int = 0) -> Path:
         LandscapeError: its folder is absent, it is no regular file, or the disk is too full.
     """
     path = Path(os.path.realpath(path))
-    if not path.parent.is_dir():
+    try:
+        parent, there, regular = path.parent.is_dir(), path.exists(), path.is_file()
+    except OSError as error:
+        raise LandscapeError(f"{path} cannot be a file: {error.strerror}", "choose another -o") from None
+    if not parent:
         raise LandscapeError(f"the folder {path.parent} does not exist", f"make it: mkdir -p {path.parent}")
-    if path.exists() and not path.is_file():
+    if there and not regular:
         kind = "a folder" if path.is_dir() else "no regular file"
         raise LandscapeError(f"{path} is {kind}", "give the path of a file, for example -o run.h5")
     free = shutil.disk_usage(path.parent).free

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import math
 import re
 import tomllib
 import types
@@ -161,6 +162,7 @@ def read_sets(pairs: tuple[str, ...], folder: Path) -> Layer:
 
 
 def toml_value(text: str) -> Any:
+    """`text` as a TOML value, or as plain text where it is none."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
@@ -197,17 +199,23 @@ def resolve(layers: list[Layer], folder: Path) -> Job:
             if not key:
                 continue
             value = _rebased(f"{table}.{key}", value, layer.folder, folder)
-            if rest:
-                value = {**body.get(key, {}), ".".join(rest): value}
-            body[key] = value
+            body[key] = _nested(body.get(key), rest, value)
             sources[f"{table}.{key}"] = layer.source
     return _build(merged, sources, folder)
+
+
+def _nested(table: Any, path: tuple[str, ...], value: Any) -> Any:
+    """`table` with `value` at the path; whatever is no table on the way is replaced by one."""
+    if not path:
+        return value
+    table = table if isinstance(table, dict) else {}
+    return {**table, path[0]: _nested(table.get(path[0]), path[1:], value)}
 
 
 def _locate(path: tuple[str, ...]) -> tuple[str, str, tuple[str, ...]]:
     """(table, key, what is left of the path), the names checked."""
     if path[0] not in SECTIONS and path[0] not in TABLES:
-        raise one_of("key of the job", ".".join(path), [*SECTIONS, *TABLES])
+        raise one_of(f"section in {'.'.join(path)}", path[0], [*SECTIONS, *TABLES])
     depth = 1 if path[0] in SECTIONS else 2
     table, rest = ".".join(path[:depth]), path[depth:]
     if depth == 2 and not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", path[1] if len(path) > 1 else ""):
@@ -286,8 +294,9 @@ def _check(job: Job) -> None:
         _positive(f"data.{name}.samples", split.samples)
         _positive(f"data.{name}.scale", split.scale)
     _positive("run.batch_size", job.run.batch_size)
-    if job.loss.weight_decay < 0:
-        raise LandscapeError("loss.weight_decay is negative", "give 0 or more")
+    _positive("loss.delta", job.loss.delta)
+    if not 0 <= job.loss.weight_decay < math.inf:
+        raise LandscapeError(f"loss.weight_decay is {job.loss.weight_decay}", "give 0 or more")
     if not 0 <= job.loss.label_smoothing <= 1:
         raise LandscapeError("loss.label_smoothing must lie between 0 and 1", "0.1 is usual")
     if job.model.call not in ("auto", "single", "args", "kwargs"):
@@ -295,7 +304,7 @@ def _check(job: Job) -> None:
 
 
 def _positive(key: str, value: float | None) -> None:
-    if value is not None and value <= 0:
+    if value is not None and not 0 < value < math.inf:
         raise LandscapeError(f"{key} must be positive, not {value}", "give 1 or more, or leave it out")
 
 

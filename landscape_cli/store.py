@@ -47,7 +47,8 @@ SCHEMA = """
                          [nx] and [nx, G] for a line
 /planes/NAME/SPLIT/centre   as /centre/SPLIT, where batch norm is recomputed: the checkpoint under that policy
 
-d directions (1 or 2), G sample groups (up to 64). Numbers are float64 datasets with `units` and `description`, text is
+The file begins with a user block of 512 bytes that names the format and the SHA-256 of all that follows: damage is found
+before the HDF5 library, which can crash on it, sees the file. d directions (1 or 2), G sample groups (up to 64). Numbers are float64 datasets with `units` and `description`, text is
 UTF-8 attributes. sha256 is over every dataset and attribute above. `problem` is what every section must share;
 `fingerprint` adds a section's own settings.
 
@@ -56,7 +57,12 @@ version 1   2026-11   first
 SAVE_EVERY = 2.0  # seconds: what a crash can cost
 NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_TEXT = 16 << 20
-DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, RecursionError, MemoryError)
+RESERVED = ("axis_x", "axis_y", "gram")  # of a plane: no split can be called so
+SEAL = b"landscape-profile sha256="
+BLOCK = 512  # bytes of the user block; HDF5 looks for its own beginning at 0, 512, 1024, …
+DAMAGE = (
+    OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, RecursionError, MemoryError, OverflowError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class Layout:
 
 def layout(profile: Profile) -> Layout:
     """Where everything of a profile goes."""
+    _check_names(profile)
     datasets: dict[str, Dataset] = {}
     attributes = {"/": {"format": FORMAT, "schema_version": str(SCHEMA_VERSION), "problem": profile.problem}}
     texts = asdict(profile.provenance)
@@ -112,6 +119,14 @@ def layout(profile: Profile) -> Layout:
             if surface.centre is not profile.centre[split]:
                 datasets |= _centre_layout(f"{at}/{split}/centre", surface.centre)
     return Layout(datasets, attributes)
+
+
+def _check_names(profile: Profile) -> None:
+    metrics = [name for centre in profile.centre.values() for name in centre.metrics]
+    for name in [*profile.centre, *profile.planes, *metrics]:
+        if not NAME.fullmatch(name) or (name in RESERVED and name in profile.centre):
+            hint = "use up to 64 letters, digits, - and _; not axis_x, axis_y or gram"
+            raise LandscapeError(f"nothing in a run file can be called {name!r}", hint)
 
 
 def _centre_layout(at: str, centre: Centre) -> dict[str, Dataset]:
@@ -154,7 +169,8 @@ def image(profile: Profile) -> bytes:
         file.attrs["schema_version"] = SCHEMA_VERSION
         file.attrs["sha256"] = whole.sha256()
         file.flush()
-        return bytes(file.id.get_file_image())
+        content = bytes(file.id.get_file_image())
+    return (SEAL + hashlib.sha256(content).hexdigest().encode()).ljust(BLOCK, b"\0") + content
 
 
 # ---------------------------------------------------------------- writing
@@ -202,6 +218,7 @@ def load(path: Path | str) -> Profile:
     """
     path = Path(path)
     _check_regular(path)
+    _check_seal(path)
     hint = "is it a file written by `landscape scan`? if it was copied, copy it again"
     try:
         with h5py.File(path, "r", locking=False) as file:
@@ -232,10 +249,24 @@ def _check_regular(path: Path) -> None:
         raise LandscapeError(f"{path} is empty", "run landscape scan again")
 
 
+def _check_seal(path: Path) -> None:
+    """Compare the file with the SHA-256 in its user block; a file without one is left to the checks that follow."""
+    with path.open("rb") as file:
+        head = file.read(BLOCK)
+        if not head.startswith(SEAL):
+            return
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if head[len(SEAL) :].rstrip(b"\0") != found.encode():
+        hint = "was it cut short, or changed by another program? copy it again, or scan again"
+        raise LandscapeError(f"{path} is damaged: its contents do not match its checksum", hint)
+
+
 def _check_format(file: h5py.File, path: Path) -> int:
     if "format" not in file.attrs or _text(file, "format") != FORMAT:
         raise LandscapeError(f"{path} is an HDF5 file, but no landscape profile", "give a file of landscape scan")
     version = int(np.asarray(file.attrs["schema_version"]).reshape(()))
+    if version < 1:
+        raise ValueError(f"schema version {version}")
     if version > SCHEMA_VERSION:
         raise LandscapeError(
             f"{path} has schema version {version}, this landscape reads up to {SCHEMA_VERSION}",
@@ -271,8 +302,7 @@ def _read_centre(group: h5py.Group) -> Centre:
 
 
 def _read_plane(name: str, group: h5py.Group, centres: Mapping[str, Centre]) -> PlaneRecord:
-    x = Axis.of(_array(group, "axis_x", 1).tolist())
-    y = Axis.of(_array(group, "axis_y", 1).tolist()) if "axis_y" in group else None
+    x, y = _read_axis(group, "axis_x"), _read_axis(group, "axis_y") if "axis_y" in group else None
     gram = _array(group, "gram", 2)
     if gram.shape != ((1, 1) if y is None else (2, 2)):
         raise ValueError(f"{group.name} has a Gram matrix of shape {gram.shape}")
@@ -285,6 +315,13 @@ def _read_plane(name: str, group: h5py.Group, centres: Mapping[str, Centre]) -> 
     if not surfaces or not all(isinstance(recipe, dict) for recipe in recipes):
         raise ValueError(f"{group.name} is not a plane")
     return PlaneRecord(name, gram, tuple(recipes), settings, _text(group, "fingerprint"), surfaces)
+
+
+def _read_axis(group: h5py.Group, name: str) -> Axis:
+    values = _array(group, name, 1)
+    if not (values.size and np.isfinite(values).all() and (np.diff(values) > 0).all()):
+        raise ValueError(f"{group.name}/{name} is no axis")
+    return Axis(values)
 
 
 def _read_surface(group: h5py.Group, x: Axis, y: Axis | None, gram: NDArray[np.float64], centre: Centre) -> Surface:

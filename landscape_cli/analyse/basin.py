@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape_cli.analyse import jackknife
-from landscape_cli.profile import Axis, Bound, Estimate, Floats, Surface
+from landscape_cli.profile import Axis, Bound, Estimate, Floats, Status, Surface
 
 DELTA = 0.1
 RAYS = 90
@@ -25,9 +25,9 @@ def basin_statistics(surface: Surface, delta: float = DELTA) -> dict[str, Any]:
     """
     names = ("left", "right", "asymmetry") if surface.y is None else ("radius_mean", "radius_median", "area")
     inside = all(axis.values[0] <= 0 <= axis.values[-1] and len(axis) > 1 for axis in surface.axes)
-    if not surface.measured.all() or not inside:
-        missing = Estimate.missing("not measured" if inside else "undefined")
-        return {"delta": delta, **dict.fromkeys(names, missing)}
+    if not surface.measured.all() or not inside or not np.isfinite(surface.centre.loss):
+        status: Status = "undefined" if not inside else "not finite" if surface.measured.all() else "not measured"
+        return {"delta": delta, **dict.fromkeys(names, Estimate.missing(status))}
     if surface.y is None:
         return {"delta": delta, **_line(surface, delta)}
     return {"delta": delta, **_disc(surface, delta)}
@@ -144,7 +144,7 @@ def _first_above(
     along = np.concatenate([np.zeros((rays, 1)), distance], axis=1)
     open_ = np.concatenate([np.ones((rays, 1), bool), inside], axis=1)
     level = base + delta
-    wall = ~open_[..., None] | np.isnan(height)
+    wall = ~open_[..., None] | ~np.isfinite(height)
     stop = wall | (height > level)
     never = ~stop.any(axis=1)
     first = np.where(never, height.shape[1] - 1, stop.argmax(axis=1))  # (R, K)
@@ -153,9 +153,8 @@ def _first_above(
     before = np.where(never, first, np.maximum(first - 1, 0))
     low, high = height[ray, before, k], height[ray, first, k]
     near, far = along[ray, before], along[ray, first]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where(np.isfinite(high), (level - low) / (high - low), 0.0)
-    return np.where(cut, near, near + share * (far - near)), cut
+    share = np.divide(level - low, high - low, out=np.zeros_like(low), where=~cut)
+    return near + share * np.where(cut, 0.0, far - near), cut
 
 
 def _area(surface: Surface, delta: float) -> Estimate:
@@ -170,7 +169,7 @@ def _area(surface: Surface, delta: float) -> Estimate:
     corners, area = _triangles(surface, part)  # (n, 3) flat indices, (n,)
     losses = surface.loss.reshape(-1)[corners]
     cut = bool(part[0].any() or part[-1].any() or part[:, 0].any() or part[:, -1].any())
-    finite = ~np.isnan(losses).any(axis=1)
+    finite = np.isfinite(losses).all(axis=1)
     cut |= not finite.all()
     corners, area, losses = corners[finite], area[finite], losses[finite]
     value = float((_share_below(losses, surface.centre.loss + delta) * area).sum())
@@ -223,5 +222,4 @@ def _share_below(losses: Floats, level: float) -> Floats:
     with np.errstate(invalid="ignore", divide="ignore"):
         tip = (level - a) ** 2 / ((b - a) * (c - a))  # only the lowest corner is below
         rest = 1 - (c - level) ** 2 / ((c - a) * (c - b))  # two corners are below
-    share = np.where(level >= c, 1.0, np.where(level >= b, rest, np.where(level > a, tip, 0.0)))
-    return np.where(np.isinf(c), 0.0, share)  # infinite everywhere off the opposite edge
+    return np.where(level >= c, 1.0, np.where(level >= b, rest, np.where(level > a, tip, 0.0)))

@@ -46,7 +46,9 @@ def plane_curvature(surface: Surface) -> dict[str, Any]:
         "plane": {
             "eigenvalues": _eigenvalues(whole, parts, surface.gram, sizes),
             "eigenvalues_unit": _eigenvalues(whole, parts, np.eye(dims), sizes),
-            "lack_of_fit": Estimate.of(float(np.sqrt((residual**2).mean())) / spread if spread else 0.0),
+            "lack_of_fit": Estimate.of(
+                float(np.sqrt((residual**2).mean())) / spread if spread > 1e-12 * np.abs(losses).max() else 0.0
+            ),
             "window": window,
         }
     }

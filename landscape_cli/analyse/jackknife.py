@@ -13,8 +13,14 @@ from landscape_cli.profile import Centre, Estimate, Floats
 
 def without_each(groups: Floats, sizes: Floats) -> Floats:
     """(..., G) group means -> (..., G) the mean over all samples but those of group g."""
-    sums = np.where(sizes > 0, groups * sizes, 0.0)
-    without: Floats = (sums.sum(-1, keepdims=True) - sums) / np.where(sizes.sum() > sizes, sizes.sum() - sizes, np.nan)
+    weighted = np.where(sizes > 0, groups * sizes, 0.0)
+    empty = np.zeros((*weighted.shape[:-1], 1))
+    before = np.concatenate([empty, weighted[..., :-1].cumsum(-1)], axis=-1)
+    after = np.concatenate([weighted[..., :0:-1].cumsum(-1)[..., ::-1], empty], axis=-1)
+    rest = sizes.sum() - sizes
+    without: Floats = (before + after) / np.where(
+        rest > 0, rest, np.nan
+    )  # summed, so that a huge group leaves no trace
     return without
 
 

@@ -33,6 +33,8 @@ def _plane_eps(surface: Surface, eps: float) -> Estimate:
     if not surface.measured[box].all():
         return Estimate.missing("not measured")
     losses, centre = surface.loss[box], surface.centre
+    if centre.loss <= -1:
+        return Estimate.missing("undefined")
     if np.isnan(losses).any():
         return Estimate.missing("not finite")
     value = _keskar(float(losses.max()), centre.loss)

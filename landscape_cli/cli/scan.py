@@ -172,14 +172,11 @@ class Scan:
 
     def _plan(self, existing: Profile | None) -> Plan | None:
         """The plan of the file that is resumed, unless a batch size is asked for that is not its own."""
-        import torch
-
         from landscape_cli.measure.planner import Plan
 
         if existing is None:
             return None
         plan = Plan.stored(existing.provenance.plan)
-        torch.set_num_threads(plan.threads)
         if self.job.run.batch_size not in (None, plan.batch):
             CONSOLE.note("another batch size than the file's: the rest will agree to rounding, not to the bit")
             return replace(plan, batch=int(self.job.run.batch_size or plan.batch))

@@ -32,7 +32,8 @@ class Plan:
 
     @classmethod
     def stored(cls, plan: Mapping[str, Any]) -> Plan:
-        """The plan of an unfinished run."""
+        """The plan of an unfinished run; its number of threads is set, so that the rest is the same to the bit."""
+        torch.set_num_threads(int(plan["threads"]))
         return cls(str(plan["strategy"]), int(plan["batch"]), int(plan["points_per_pass"]), int(plan["threads"]))
 
 
