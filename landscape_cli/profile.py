@@ -23,6 +23,9 @@ Bound = Literal["exact", "lower", "upper"]
 MAX_GROUPS = 64
 MAX_BYTES = 4 << 30  # of one plane's arrays: what we refuse to plan, write or read
 
+# How far two ways of computing one mean loss may differ: relative, and absolute for losses near 0.
+TOLERANCE = {"float64": (1e-10, 1e-13), "float32": (2e-5, 1e-7), "bfloat16": (5e-2, 1e-2), "float16": (1e-2, 1e-3)}
+
 
 @dataclass(frozen=True)
 class Estimate:
@@ -255,6 +258,14 @@ class Profile:
     def with_provenance(self, **changes: Any) -> Profile:
         """The same run with some of its provenance replaced."""
         return replace(self, provenance=replace(self.provenance, **changes))
+
+
+def agree(a: float, b: float, dtype: str) -> bool:
+    """True if two ways of computing one mean loss agree up to rounding; NaN agrees with NaN."""
+    relative, absolute = TOLERANCE.get(dtype, TOLERANCE["float32"])
+    if not (math.isfinite(a) and math.isfinite(b)):
+        return a == b or (math.isnan(a) and math.isnan(b))
+    return abs(a - b) <= relative * abs(b) + absolute
 
 
 def empty_surface(x: Axis, y: Axis | None, gram: Floats, metrics: list[str], centre: Centre) -> Surface:

@@ -47,10 +47,10 @@ SCHEMA = """
                          [nx] and [nx, G] for a line
 /planes/NAME/SPLIT/centre   as /centre/SPLIT, where batch norm is recomputed: the checkpoint under that policy
 
-The file begins with a user block of 512 bytes that names the format and the SHA-256 of all that follows: damage is found
-before the HDF5 library, which can crash on it, sees the file. d directions (1 or 2), G sample groups (up to 64). Numbers are float64 datasets with `units` and `description`, text is
-UTF-8 attributes. sha256 is over every dataset and attribute above. `problem` is what every section must share;
-`fingerprint` adds a section's own settings.
+The file begins with a user block of 512 bytes that names the format and the SHA-256 of all that follows: damage is
+found before the HDF5 library, which can crash on it, sees the file. d directions (1 or 2), G sample groups (up to 64).
+Numbers are float64 datasets with `units` and `description`, text is UTF-8 attributes. sha256 is over every dataset and
+attribute above. `problem` is what every section must share; `fingerprint` adds a section's own settings.
 
 version 1   2026-11   first
 """
@@ -123,6 +123,7 @@ def layout(profile: Profile) -> Layout:
 
 def _check_names(profile: Profile) -> None:
     metrics = [name for centre in profile.centre.values() for name in centre.metrics]
+    metrics += [name for p in profile.planes.values() for surface in p.surfaces.values() for name in surface.metrics]
     for name in [*profile.centre, *profile.planes, *metrics]:
         if not NAME.fullmatch(name) or (name in RESERVED and name in profile.centre):
             hint = "use up to 64 letters, digits, - and _; not axis_x, axis_y or gram"

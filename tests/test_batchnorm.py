@@ -83,7 +83,7 @@ def moved(model: Net, plane: Plane, share: float) -> Net:
     other = copy.deepcopy(model)
     with torch.no_grad():
         for name, parameter in other.named_parameters():
-            parameter += share * plane.directions[0].parameters[name]
+            parameter.add_(share * plane.directions[0].parameters[name])
     return other
 
 
@@ -111,7 +111,7 @@ def recomputed(model: Net, images: Tensor, block: int) -> Net:
         layer.running_var.copy_(torch.from_numpy(values.var(1, ddof=1)))
 
     with torch.no_grad():
-        before = [other.conv(part) for part in images.split(block)]
+        before = [other.conv(part) for part in torch.split(images, block)]
         pooled(torch.cat(before), other.bn1)
         hidden = [other.linear(block_normalised(x, other.bn1).relu().flatten(1)) for x in before]
         pooled(torch.cat(hidden), other.bn2)

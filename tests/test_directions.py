@@ -118,6 +118,10 @@ def norms(array: Floats, dim: int) -> Floats:
     return np.array([np.sqrt((row**2).sum()) for row in filters(array, dim)])
 
 
+def save_flat(path: Path, arrays: dict[str, Any]) -> None:
+    np.savez(path, **arrays)
+
+
 def cosine(a: Floats, b: Floats) -> float:
     return float(a.ravel() @ b.ravel() / np.sqrt((a.ravel() @ a.ravel()) * (b.ravel() @ b.ravel())))
 
@@ -150,7 +154,7 @@ def global_expected(raw: Arrays, weights: Arrays, dims: dict[str, int]) -> Array
     return {n: d / length for n, d in raw.items()}
 
 
-EXPECTED = {
+EXPECTED: dict[str, Callable[[Arrays, Arrays, dict[str, int]], Arrays]] = {
     "filter": filter_expected,
     "layer": layer_expected,
     "weight": weight_expected,
@@ -209,7 +213,7 @@ def test_a_direction_that_leaves_a_filter_alone_stays_finite(tmp_path: Path) -> 
     problem = problem_of(Holder(layer=nn.Linear(5, 4, bias=False)))
     given = np.random.default_rng(0).normal(size=(4, 5))
     given[1] = 0
-    np.savez(tmp_path / "d.npz", **{"layer.weight": given})
+    save_flat(tmp_path / "d.npz", {"layer.weight": given})
     plane = plane_of(problem, ["file:d.npz"], tmp_path, normalize="filter")
     found, weight = plane.directions[0].parameters["layer.weight"].numpy(), problem.centre["layer.weight"].numpy()
     assert (found[1] == 0).all()
@@ -420,7 +424,7 @@ def test_the_gram_matrix_holds_the_inner_products(name: str) -> None:
 
 
 def save_npz(path: Path, tree: dict[str, dict[str, Floats]]) -> None:
-    np.savez(path, **{f"{folder}/{name}": a for folder, arrays in tree.items() for name, a in arrays.items()})
+    save_flat(path, {f"{folder}/{name}": a for folder, arrays in tree.items() for name, a in arrays.items()})
 
 
 def save_safetensors(path: Path, tree: dict[str, dict[str, Floats]]) -> None:
@@ -471,7 +475,7 @@ UNFIT: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("what", UNFIT)
 def test_a_direction_that_does_not_fit_is_refused_by_name(what: str, tmp_path: Path) -> None:
     arrays, named = UNFIT[what]
-    np.savez(tmp_path / "d.npz", **arrays)
+    save_flat(tmp_path / "d.npz", arrays)
     with pytest.raises(LandscapeError, match=named) as caught:
         plane_of(problem_of(Holder(layer=nn.Linear(5, 4))), ["file:d.npz"], tmp_path)
     assert caught.value.code == ExitCode.USAGE
@@ -479,7 +483,7 @@ def test_a_direction_that_does_not_fit_is_refused_by_name(what: str, tmp_path: P
 
 def test_a_direction_beyond_the_models_range_is_refused(tmp_path: Path) -> None:
     problem = problem_of(Holder(layer=nn.Linear(5, 4, bias=False)))
-    np.savez(tmp_path / "d.npz", **{"layer.weight": np.full((4, 5), 1e300)})  # infinite in float32
+    save_flat(tmp_path / "d.npz", {"layer.weight": np.full((4, 5), 1e300)})  # infinite in float32
     with pytest.raises(LandscapeError):
         plane_of(problem, ["file:d.npz"], tmp_path)
 
@@ -542,8 +546,8 @@ def test_parallel_directions_are_refused(normalize: str, orthogonal: bool, facto
     torch.manual_seed(0)
     problem = problem_of(Holder(layer=nn.Linear(50, 4), other=nn.Linear(3, 2)))
     given = {name: np.random.default_rng(0).normal(size=tuple(w.shape)) for name, w in problem.centre.items()}
-    np.savez(tmp_path / "a.npz", **given)  # type: ignore[arg-type, unused-ignore]
-    np.savez(tmp_path / "b.npz", **{n: d * factor for n, d in given.items()})  # type: ignore[arg-type, unused-ignore]
+    save_flat(tmp_path / "a.npz", given)
+    save_flat(tmp_path / "b.npz", {n: d * factor for n, d in given.items()})
     files = ["file:a.npz", "file:b.npz"]
     assert refused_as_inconclusive(problem, files, tmp_path, normalize=normalize, orthogonal=orthogonal)
 

@@ -64,7 +64,7 @@ def test_flag_beats_set_beats_job_file_beats_default(tmp_path: Path, given: tupl
 
 def test_every_setting_has_a_source(tmp_path: Path) -> None:
     job = job_of(tmp_path, PLANE)
-    parts = {"model": job.model, "loss": job.loss, "run": job.run}
+    parts: dict[str, Any] = {"model": job.model, "loss": job.loss, "run": job.run}
     parts |= {"data.train": job.data["train"], "planes.main": job.planes["main"]}
     names = {f"{part}.{field.name}" for part, settings in parts.items() for field in dataclasses.fields(settings)}
     assert set(job.sources) == names

@@ -16,7 +16,8 @@ from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.jobs import DataSettings, LossSettings, ModelSettings
 from landscape_cli.measure.data import Inputs
 from landscape_cli.measure.losses import make_loss
-from landscape_cli.measure.problem import Problem, agree, make_problem, plain_loss
+from landscape_cli.measure.problem import Problem, make_problem, plain_loss
+from landscape_cli.profile import agree
 
 CPU = torch.device("cpu")
 
@@ -88,7 +89,7 @@ def mixed_modes() -> Net:
     """A model in the middle of training: modes, gradients and requires_grad all mixed."""
     torch.manual_seed(0)
     model = Net()
-    F.cross_entropy(model(pairs()[0]), pairs()[1]).backward()
+    torch.autograd.backward(F.cross_entropy(model(pairs()[0]), pairs()[1]))
     model.train()
     model.body[1].eval()
     model.head.eval()
@@ -120,7 +121,7 @@ def test_measuring_leaves_the_model_as_it_was() -> None:
         assert not any(module.training for module in model.modules())
         assert not torch.is_grad_enabled()
         disturb(problem)
-        assert model.body[0].weight.isnan().all()
+        assert model.get_parameter("body.0.weight").isnan().all()
     before.assert_same(model)
     assert torch.is_grad_enabled()
 
@@ -175,6 +176,8 @@ class Samples(DropsAlways):
 
 class Counts(nn.Module):
     """Changes a buffer in eval mode, in place."""
+
+    calls: Tensor
 
     def __init__(self, dtype: torch.dtype = torch.int64) -> None:
         super().__init__()

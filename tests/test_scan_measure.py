@@ -155,7 +155,7 @@ def end_of(folder: Path, change: Callable[[nn.Sequential], object]) -> None:
 
 
 def test_a_checkpoint_that_differs_in_selected_parameters_alone_is_reached(tmp_path: Path) -> None:
-    end_of(tmp_path, lambda other: other[2].weight.add_(1))
+    end_of(tmp_path, lambda other: other.get_parameter("2.weight").add_(1))
     problem = problem_of(net(), ("2.*",))
     plane = plane_of(problem, tmp_path, x="0:1:2", y=None, directions=["checkpoint:end.pt"])
     record_of(problem, plane, plan_of())
@@ -263,7 +263,7 @@ def test_a_filled_plane_agrees_with_the_model_moved_by_hand() -> None:
         with torch.no_grad():
             for share, direction in zip(point, plane.directions, strict=True):
                 for name, parameter in other.named_parameters():
-                    parameter += float(share) * direction.parameters[name]
+                    parameter.add_(float(share) * direction.parameters[name])
         assert found == pytest.approx(F.cross_entropy(other(pairs()[0]), pairs()[1]).item(), rel=1e-5)
 
 

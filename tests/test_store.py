@@ -559,7 +559,7 @@ def test_a_newer_schema_is_refused_with_what_to_install(run: Path) -> None:
     with h5py.File(run, "r+") as file:
         file.attrs["schema_version"] = 2
     with pytest.raises(LandscapeError) as caught:
-        store.load(run)
+        store.load(unsealed(run))
     assert "schema version 2" in caught.value.message
     assert "install" in caught.value.hint
 

@@ -56,8 +56,21 @@ def test_a_file_or_module_and_a_name_are_code(spec: str) -> None:
 
 @pytest.mark.parametrize(
     "spec",
-    ["", ":", "net.py", "net.py:", ":f", "mse", "a/b.npz", "val.npz", "net.py:a b", "net.py:1", "pkg..mod:f"]
-    + ["pkg/mod:f", "net.py:a.b"],
+    [
+        "",
+        ":",
+        "net.py",
+        "net.py:",
+        ":f",
+        "mse",
+        "a/b.npz",
+        "val.npz",
+        "net.py:a b",
+        "net.py:1",
+        "pkg..mod:f",
+        "pkg/mod:f",
+        "net.py:a.b",
+    ],
 )
 def test_anything_else_is_not(tmp_path: Path, spec: str) -> None:
     assert not usercode.looks_like_code(spec)

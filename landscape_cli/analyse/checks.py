@@ -9,7 +9,7 @@ import numpy as np
 
 from landscape_cli.analyse.basin import DELTA
 from landscape_cli.analyse.jackknife import difference
-from landscape_cli.profile import PlaneRecord, Profile, Surface
+from landscape_cli.profile import PlaneRecord, Profile, Surface, agree
 
 NARROW = 0.1  # of δ: a window whose losses rise less than this says nothing of the basin
 
@@ -42,8 +42,9 @@ def _finished(profile: Profile) -> Check:
 def _centre(profile: Profile) -> Iterator[Check]:
     for split, centre in profile.centre.items():
         gap = abs(centre.loss - centre.plain_loss) / max(abs(centre.plain_loss), 1e-300)
-        text = f"{split}: the centre's loss equals a plain pass of the checkpoint to {gap:.1g} relative"
-        yield Check("centre equals checkpoint", True, text)
+        text = f"{split}: the centre's loss and a plain pass of the checkpoint differ by {gap:.1g} relative"
+        same = agree(centre.loss, centre.plain_loss, profile.provenance.dtype or "float32")
+        yield Check("centre equals checkpoint", same, text)
 
 
 def _grid_centre(plane: PlaneRecord, split: str, surface: Surface) -> Iterator[Check]:

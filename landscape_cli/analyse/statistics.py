@@ -49,4 +49,4 @@ def centre_statistics(centre: Centre) -> dict[str, Any]:
     """`centre.loss`: L(θ*), the mean per-sample loss at the checkpoint; metrics beside it."""
     metrics = {name: Estimate.of(value) for name, value in centre.metrics.items()}
     loss = jackknife.mean(centre.loss, centre.loss_groups, centre.group_sizes)
-    return {"loss": loss, "samples": centre.samples, **metrics}
+    return {"loss": loss, "samples": centre.samples, "metrics": metrics}

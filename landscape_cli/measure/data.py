@@ -222,7 +222,9 @@ def _from_dict(sample: Mapping[Any, Any], settings: DataSettings) -> tuple[Input
     if missing:
         held = ", ".join(map(str, sample))
         lacking = settings.targets if missing[0] == target else missing[0]
-        raise LandscapeError(f"the data's dicts have no {lacking!r}; they hold: {held}", "set inputs and targets")
+        raise LandscapeError(
+            f"the data's dicts have no {lacking!r}; they hold: {held}", f"set inputs and targets to names of: {held}"
+        )
     targets = as_tensor(sample[target], target)
     if everything:
         return _inputs({key: value for key, value in sample.items() if key != target}), targets

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.jobs import ModelSettings, PlaneSettings
 from landscape_cli.measure import batchnorm, checkpoint, data
-from landscape_cli.measure.arrays import Reader
+from landscape_cli.measure.arrays import READERS, Reader
 from landscape_cli.measure.problem import Problem, Tensors, matches
 from landscape_cli.profile import Axis, Floats
 
@@ -82,7 +82,7 @@ def random(problem: Problem, request: Request) -> Made:
     for name, weight in problem.centre.items():
         digest = hashlib.sha256(f"{request.seed}/{request.axis}/{name}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        drawn[name] = torch.randn(weight.shape, generator=generator).to(weight)
+        drawn[name] = torch.randn(weight.shape, generator=generator, dtype=torch.float32).to(weight)
     return drawn, {}, None
 
 
@@ -99,7 +99,7 @@ def from_file(problem: Problem, request: Request) -> Made:
     name, _, prefix = request.argument.partition("#")
     path = (request.folder / name).resolve()
     checkpoint.sniff(path)
-    known = {**data.READERS, **request.readers}
+    known = {**READERS, **request.readers}
     if path.suffix not in known:
         raise LandscapeError(f"the directions file {path} has an unknown ending", f"give {', '.join(known)}")
     arrays = known[path.suffix](path)
@@ -127,6 +127,7 @@ DIRECTIONS: dict[str, Callable[[Problem, Request], Made]] = {
     "file": from_file,
 }
 NEEDS_PATH = ("checkpoint", "file")
+PARALLEL = 1e-6  # what is left of a direction, relative to it, when all that is left is rounding
 
 
 # A normalisation takes one direction, the weights, the output dimension of each, and an earlier direction to be made
@@ -163,10 +164,12 @@ def not_at_all(direction: Tensors, weights: Tensors, dims: Mapping[str, int], ot
     """The direction as it is."""
     if other is None or not inner(other, other):
         return direction
+    length = inner(direction, direction)
     for _ in range(2):  # once more for what rounding left
         share = inner(direction, other) / inner(other, other)
         direction = {n: d - share * other[n] for n, d in direction.items()}
-    return direction
+    parallel = inner(direction, direction) <= PARALLEL**2 * length
+    return {n: torch.zeros_like(d) if parallel else d for n, d in direction.items()}
 
 
 NORMALISATIONS: dict[str, Normalisation] = {
@@ -202,11 +205,13 @@ def _orthogonal(rows: Tensor, other: Tensor | None) -> Tensor:
     """Gram-Schmidt within each row; a row of one entry stays as it is, there being nothing orthogonal to it."""
     if other is None or rows.shape[1] == 1:
         return rows
+    length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
     for _ in range(2):  # once more for what rounding left
         squares = (other * other).sum(1, keepdim=True)
         share = (rows * other).sum(1, keepdim=True) / torch.where(squares > 0, squares, 1.0)
         rows = rows - share * other
-    return rows
+    left: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
+    return torch.where(left > PARALLEL * length, rows, 0.0)
 
 
 def inner(a: Tensors, b: Tensors) -> float:

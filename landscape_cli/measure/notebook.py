@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import copy
+import hashlib
+import itertools
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from landscape_cli.jobs import DataSettings, LossSettings, ModelSettings, PlaneS
 from landscape_cli.measure import planner
 from landscape_cli.measure.data import materialise
 from landscape_cli.measure.directions import make_plane
-from landscape_cli.measure.losses import Loss, make_loss
+from landscape_cli.measure.losses import LOSSES, METRICS, Loss, make_loss
 from landscape_cli.measure.problem import DTYPES, Problem, device_named, make_problem, place
 from landscape_cli.measure.provenance import make_provenance
 from landscape_cli.measure.scan import fill, measure_centre, new_record
@@ -86,7 +89,9 @@ def _loss(loss: str | PerSampleLoss, metrics: list[str | PerSampleLoss], weight_
     def name(function: str | PerSampleLoss) -> str:
         if isinstance(function, str):
             return function
-        called = getattr(function, "__name__", type(function).__name__)
+        own = re.sub(r"\W", "", getattr(function, "__name__", type(function).__name__)) or "function"
+        taken = {*code, *LOSSES, *METRICS}
+        called = next(n for n in itertools.chain([own], (f"{own}_{i}" for i in itertools.count(2))) if n not in taken)
         code[called] = UserCode(called, function, callable_hash(function), Path.cwd())
         return called
 
@@ -113,5 +118,5 @@ def _problem(model: nn.Module, source: Any, loss: Loss, settings: ModelSettings,
     rows = DataSettings()
     made = {str(name): (*materialise(split, rows), rows) for name, split in splits.items()}
     device = next(iter(model.parameters())).device
-    code = {"model": callable_hash(type(model))}
+    code = {"model": callable_hash(type(model)), "layers": hashlib.sha256(repr(model).encode()).hexdigest()}
     return make_problem(model, made, loss, settings, torch.device(device), dtype, code)

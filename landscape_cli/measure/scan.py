@@ -22,13 +22,12 @@ from landscape_cli.measure.planner import Plan
 from landscape_cli.measure.problem import (
     DTYPES,
     Problem,
-    agree,
     device_named,
     make_problem,
     place,
     plain_loss,
 )
-from landscape_cli.profile import MAX_BYTES, MAX_GROUPS, Axis, Centre, PlaneRecord, empty_surface
+from landscape_cli.profile import MAX_BYTES, MAX_GROUPS, Axis, Centre, PlaneRecord, agree, empty_surface
 
 Readers = Mapping[str, Reader]
 
@@ -134,7 +133,7 @@ def _centre(
     block = next(iter(list(evaluate(problem, directions, point, batchnorm, plan))))
     with problem.measuring():
         if not directions:
-            plain = {name: plain_loss(problem, split) for name, split in problem.splits.items()}
+            plain = {name: plain_loss(problem, split, plan.batch) for name, split in problem.splits.items()}
         else:
             plain = {name: float(found.loss[0]) for name, found in block.results.items()}
     return {

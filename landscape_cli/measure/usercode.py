@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import re
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -81,12 +82,17 @@ def load(spec: str, folder: Path) -> UserCode:
 
 
 def callable_hash(function: Any) -> str:
-    """SHA-256 of the source of a function or class; of its name where Python has no source."""
+    """SHA-256 of the source of a function, class or callable object, and of the values that it carries."""
+    kind = function if inspect.isroutine(function) or inspect.isclass(function) else type(function)
     try:
-        source = inspect.getsource(function)
+        source = inspect.getsource(kind)
     except (OSError, TypeError):
-        source = repr(getattr(function, "__qualname__", type(function)))
-    return hashlib.sha256(source.encode()).hexdigest()
+        source = repr(getattr(kind, "__qualname__", kind))
+    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    carried = repr((cells, getattr(function, "__defaults__", None), function if kind is not function else None))
+    if kind is not function:
+        carried += repr(vars(function) if hasattr(function, "__dict__") else "")
+    return hashlib.sha256((source + re.sub(r" at 0x[0-9a-f]+", "", carried)).encode()).hexdigest()
 
 
 def _file_of(head: str, folder: Path) -> Path:

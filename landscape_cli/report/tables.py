@@ -77,8 +77,9 @@ def legend_key(path: str) -> str:
 
 def _centre(run: Run) -> Table:
     splits = run.tree["centre"]
-    names = list(dict.fromkeys(key for values in splits.values() for key in values if key != "samples"))
-    rows = [(plain(n), *[_cell(v.get(n)) for v in splits.values()], _gloss(f"centre.{n}")) for n in names]
+    flat = {split: dict(flatten(values)) for split, values in splits.items()}
+    names = list(dict.fromkeys(path for values in flat.values() for path in values))
+    rows = [(plain(n), *[_cell(v.get(n)) for v in flat.values()], _gloss(f"centre.{n}")) for n in names]
     counts = ", ".join(f"{plain(name)} {values['samples']} samples" for name, values in splits.items())
     return Table("Centre: the checkpoint", ("metric", *map(plain, splits), "what it is"), rows, counts)
 
