@@ -268,6 +268,20 @@ def agree(a: float, b: float, dtype: str) -> bool:
     return abs(a - b) <= relative * abs(b) + absolute
 
 
+def grid_bytes(plane: str, x: Axis, y: Axis | None, splits: int, metrics: int) -> int:
+    """Bytes of a plane's arrays.
+
+    Raises:
+        LandscapeError: more than the cap.
+    """
+    points = len(x) * (1 if y is None else len(y))
+    needed = points * 8 * (MAX_GROUPS + 2 + metrics) * splits
+    if needed > MAX_BYTES:
+        what = f"the plane {plane} has {points} points and would need {needed >> 30} GiB"
+        raise LandscapeError(what, f"the cap is {MAX_BYTES >> 30} GiB: take fewer points")
+    return needed
+
+
 def empty_surface(x: Axis, y: Axis | None, gram: Floats, metrics: list[str], centre: Centre) -> Surface:
     """A surface of which nothing has been measured yet."""
     shape = (len(x),) if y is None else (len(x), len(y))

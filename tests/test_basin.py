@@ -256,6 +256,22 @@ def test_a_basin_that_bends_is_followed_further_than_the_rays_see() -> None:
     assert number(basin_statistics(surface)["area"]) == pytest.approx(1.0 * 0.2 + 0.2 * 0.6 + corner, rel=1e-6)
 
 
+@pytest.mark.parametrize(("slope", "joined"), [(1, True), (-1, False)])
+def test_two_points_are_joined_along_the_diagonal_that_splits_a_cell_and_not_across_it(
+    slope: int, joined: bool
+) -> None:
+    surface = surface_of(lambda x, y: np.where(abs(y - slope * x) < 0.05, 0.0, 1.0), "-1:1:21", "-1:1:21", groups=2)
+    assert component(surface, 0.1).sum() == (21 if joined else 1)
+
+
+def test_from_a_centre_between_points_the_basin_starts_at_any_corner_of_its_cell() -> None:
+    """On a plane that falls towards high x and y the low corner is above L + δ: x + y ≥ -0.1 of [-0.6, 0.6]²."""
+    spec = [-0.6, -0.2, 0.2, 0.6]
+    area = basin_statistics(surface_of(lambda x, y: -x - y, spec, spec, groups=2))["area"]
+    assert number(area) == pytest.approx(1.44 - 1.1**2 / 2)
+    assert area.bound == "lower"
+
+
 def index(surface: Surface, point: tuple[float, ...]) -> tuple[int, int]:
     """The grid point nearest to a point of Himmelblau's plane, of which (3, 2) is the centre."""
     assert surface.y is not None
@@ -322,6 +338,12 @@ def test_numpy_is_not_heard_on_stderr_at(case: str) -> None:
 
 
 # --- errors
+
+
+def test_a_common_shift_of_the_groups_is_no_error_of_the_basin() -> None:
+    shift = np.random.default_rng(0).normal(size=16)
+    found = basin_statistics(surface_of(pyramid(1, 2), ODD, ODD, noise=lambda x, y: shift + 0 * x + 0 * y, groups=16))
+    assert [found[n].stderr for n in ("radius_mean", "radius_median", "area")] == pytest.approx([0.0] * 3, abs=1e-12)
 
 
 def test_the_area_s_error_follows_the_curvature_s() -> None:

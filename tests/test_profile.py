@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from problems import surface_of
 
 from landscape_cli.errors import ExitCode, LandscapeError
-from landscape_cli.profile import Axis, Estimate, PlaneRecord, Profile, Provenance, empty_surface
+from landscape_cli.profile import Axis, Estimate, PlaneRecord, Profile, Provenance, empty_surface, grid_bytes
 
 HALF_WIDTHS = st.floats(1e-6, 1e6)
 COUNTS = st.integers(2, 300)
@@ -176,3 +176,10 @@ def test_provenance_is_replaced_in_a_copy() -> None:
     changed = profile.with_provenance(finished="today")
     assert (changed.provenance.finished, changed.provenance.device, changed.problem) == ("today", "cpu", "abc")
     assert profile.provenance.finished == ""
+
+
+def test_a_grid_beyond_the_cap_is_refused() -> None:
+    wide = Axis.of("-1:1:100001")
+    with pytest.raises(LandscapeError, match="10000200001 points"):
+        grid_bytes("main", wide, wide, 1, 0)
+    assert grid_bytes("main", Axis.of("-1:1:11"), None, 2, 1) == 11 * 8 * (64 + 2 + 1) * 2

@@ -29,7 +29,7 @@ from landscape_cli.measure.directions import Plane, make_plane
 from landscape_cli.measure.losses import make_loss
 from landscape_cli.measure.planner import Plan
 from landscape_cli.measure.problem import Problem, make_problem
-from landscape_cli.measure.scan import check_planes, fill, load_planes, load_problem, measure_centre, new_record
+from landscape_cli.measure.scan import fill, load_planes, load_problem, measure_centre, new_record
 from landscape_cli.measure.usercode import UserCode
 from landscape_cli.profile import PlaneRecord
 
@@ -329,10 +329,3 @@ def test_a_job_that_cannot_be_loaded_is_refused(changes: dict[str, Any], message
     with pytest.raises(LandscapeError, match=message) as caught:
         load_problem(job_of(tmp_path, **changes), {})
     assert caught.value.code == ExitCode.USAGE
-
-
-def test_a_grid_beyond_the_cap_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:
-    job = job_of(tmp_path, planes__main__x="-1:1:100001", planes__main__y="-1:1:100001", model__checkpoint="none.pt")
-    with pytest.raises(LandscapeError, match="10000200001 points"):
-        load_problem(job, {})
-    check_planes(job_of(tmp_path))

@@ -57,8 +57,9 @@ def test_points_outside_the_box_do_not_count() -> None:
     assert at(surface, 0.25).value == pytest.approx(100 * 0.0625)
 
 
-def test_a_maximum_has_a_sharpness_of_zero() -> None:
-    assert at(surface_of(lambda x, y: 2 - x**2 - y**2, FINE, FINE), 0.25).value == 0.0
+@pytest.mark.parametrize("x", [FINE, "-0.6:0.6:24"])  # the centre on the grid, and between points
+def test_a_maximum_has_a_sharpness_of_zero(x: str) -> None:
+    assert at(surface_of(lambda x, y: 2 - x**2 - y**2, x, x), 0.25).value == 0.0
 
 
 def test_between_grid_points_the_largest_box_that_fits_is_taken_as_a_lower_bound() -> None:

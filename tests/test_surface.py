@@ -116,3 +116,11 @@ def test_without_a_finite_point_there_is_no_minimum(bad: float) -> None:
     found = surface_statistics(surface_of(lambda x: x + bad, "-2:2:5"))
     assert found["min"] == Estimate.missing("not finite")
     assert value(found["finite_fraction"]) == 0.0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_on_a_constant_the_lowest_point_is_still_a_finite_one(bad: float) -> None:
+    surface = with_losses(surface_of(lambda x, y: 1 + 0 * x * y, "-2:2:5", "-2:2:5"), {(0, 0): bad, (0, 1): bad})
+    found = surface_statistics(surface)["min"]
+    assert value(found["estimate"]) == 1.0
+    assert (found["x"], found["y"]) == (-2.0, 0.0)

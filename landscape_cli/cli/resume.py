@@ -12,7 +12,8 @@ from landscape_cli.profile import PlaneRecord, Profile
 
 def refuse_another_problem(stored: Profile, hashes: Mapping[str, str], path: Path) -> None:
     """Refuse a file whose weights, data, loss, code, parameters or dtype are not these."""
-    differs = differing(stored.provenance.hashes, hashes)
+    own = {key: value for key, value in stored.provenance.hashes.items() if not key.startswith("file.")}
+    differs = differing(own, hashes)
     if differs:
         raise LandscapeError(
             f"{path.name} holds another problem: its {_listed(differs)}",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from landscape_cli.cli.resume import refuse_another_plane, refuse_another_proble
 from landscape_cli.cli.stopping import Stop, seconds, stopping
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.jobs import Job, Layer
-from landscape_cli.profile import MAX_GROUPS, Profile
+from landscape_cli.profile import Axis, Profile, grid_bytes
 
 if TYPE_CHECKING:
     from landscape_cli.measure.directions import Plane
@@ -53,7 +54,7 @@ def _listed(names: list[str]) -> str:
 
 @click.command()
 @click.argument("job", required=False, type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, help="The run file (HDF5); an unfinished one is resumed.")
+@click.option("-o", "--output", help="The run file (HDF5); an unfinished one is resumed.")
 @click.option("--model", help="FILE.py:CALLABLE or package.module:CALLABLE that builds the network.")
 @click.option("--checkpoint", help="The trained weights.")
 @click.option("--state-key", help="Where in the checkpoint the state dict lies, as dotted keys.")
@@ -78,21 +79,32 @@ def _listed(names: list[str]) -> str:
 @click.option("--force", is_flag=False, flag_value=WHOLE, metavar="[SECTION]", help="Measure all, or one plane, anew.")
 @click.option("--max-time", help="Stop after this long, resumably: 90s, 20m, 1h30m.")
 @common
-def scan(job: Path | None, output: str, sets: tuple[str, ...], plan: bool, force: str | None, max_time: str | None,
-         **flags: Any) -> int:  # fmt: skip
+def scan(
+    job: Path | None,
+    output: str | None,
+    sets: tuple[str, ...],
+    plan: bool,
+    force: str | None,
+    max_time: str | None,
+    **flags: Any,
+) -> int:
     """Measure the loss on lines and planes around a checkpoint, as JOB (a TOML file) or the flags say."""
     if force and force != WHOLE and job is None and Path(force).suffix == ".toml":
         job, force = Path(force), WHOLE  # `scan --force JOB.toml`
+    if output is None and not plan:
+        raise LandscapeError("the scan has no output", "add for example -o run.h5")
+    limit = seconds(max_time)
     if output == "-":
         raise LandscapeError("an HDF5 file cannot be written to stdout", "give a file, for example -o run.h5")
     settings = read_job(job, sets, flags)
     if force and force != WHOLE and force not in settings.planes:
         raise one_of("section to force", force, list(settings.planes))
-    if plan:
-        return show_plan(settings)
-    target = files.check_output(Path(output), sum(_points(p) for p in settings.planes.values()) * 8 * MAX_GROUPS)
+    needed = _bytes(settings)
+    if plan or output is None:
+        return show_plan(settings, needed)
+    target = files.check_output(Path(output), needed)
     with files.locked(target):
-        return Scan(settings, target, force, seconds(max_time)).run()
+        return Scan(settings, target, force, limit).run()
 
 
 def read_job(job: Path | None, sets: tuple[str, ...], flags: dict[str, Any]) -> Job:
@@ -126,10 +138,10 @@ def _value(name: str, given: Any) -> Any:
     return given
 
 
-def _points(plane: jobs.PlaneSettings) -> int:
-    from landscape_cli.profile import Axis
-
-    return len(Axis.of(plane.x)) * (1 if plane.y is None else len(Axis.of(plane.y)))
+def _bytes(job: Job) -> int:
+    """Bytes of all planes of the job; refuses a grid beyond the cap."""
+    grids = [(n, Axis.of(p.x), None if p.y is None else Axis.of(p.y)) for n, p in job.planes.items()]
+    return sum(grid_bytes(name, x, y, len(job.data), len(job.loss.metrics)) for name, x, y in grids)
 
 
 @dataclass
@@ -184,7 +196,7 @@ class Scan:
 
     def _start(
         self, existing: Profile | None, problem: Problem, planes: list[Plane], plan: Plan,
-        hashes: Any, notes: tuple[str, ...],
+        hashes: Mapping[str, str], notes: tuple[str, ...],
     ) -> Profile:  # fmt: skip
         """The profile to fill: the centre measured, and every plane there, empty or as far as it is."""
         from landscape_cli.measure.provenance import changed_since, git_commit, make_provenance
@@ -195,7 +207,7 @@ class Scan:
             argv=CONSOLE.argv, job=jobs.to_toml(self.job), folder=str(self.job.folder),
             sources=dict(self.job.sources), git_commit=git_commit(self.job.folder), notes=notes,
         )  # fmt: skip
-        provenance = replace(provenance, hashes={**provenance.hashes})
+        provenance = replace(provenance, hashes={**provenance.hashes, **hashes})
         if existing:
             stored = existing.provenance
             kept = tuple(dict.fromkeys([*stored.notes, *notes, *changed_since(stored, problem)]))
@@ -229,11 +241,11 @@ class Scan:
             if profile.complete:
                 profile = profile.with_provenance(finished=files.now())
             saver.save(profile)
-        return self._end(profile, stop)
+        return self._end(profile, stop, wanted)
 
-    def _end(self, profile: Profile, stop: Stop) -> int:
+    def _end(self, profile: Profile, stop: Stop, wanted: list[Plane]) -> int:
         done, total = profile.done
-        if not profile.complete:
+        if not all(profile.planes[plane.name].complete for plane in wanted):
             CONSOLE.note(f"stopped by {stop.why}: {done} of {total} points are in {self.path.name}")
             CONSOLE.note(f"resume: {shlex.join(profile.provenance.argv)}")
             return stop.code or ExitCode.INTERRUPTED
@@ -254,7 +266,7 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def show_plan(job: Job) -> int:
+def show_plan(job: Job, needed: int) -> int:
     """Points, passes, time, memory and bytes; nothing is written."""
     from landscape_cli.measure import planner
     from landscape_cli.measure.scan import load_planes, load_problem
@@ -265,7 +277,6 @@ def show_plan(job: Job) -> int:
     most = max((len(plane.directions) for plane in planes), default=0)
     cost = planner.forecast(problem, plan, most)
     points = sum(len(plane.coordinates) for plane in planes)
-    stored = points * len(problem.splits) * 8 * (MAX_GROUPS + 2 + len(problem.loss.metrics))
     table: list[tuple[str, Any]] = [
         ("points", points),
         ("passes", points * cost.passes_per_point),
@@ -276,7 +287,7 @@ def show_plan(job: Job) -> int:
         ("memory: weights and master copy", _size(2 * cost.bytes_master)),
         ("memory: directions", _size(cost.bytes_directions)),
         ("memory: samples", _size(cost.bytes_samples)),
-        ("file", _size(stored)),
+        ("file", _size(needed)),
     ]
     for label, value in table:
         click.echo(f"{label:<32} {value}")

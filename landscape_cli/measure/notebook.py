@@ -24,7 +24,7 @@ from landscape_cli.measure.problem import DTYPES, Problem, device_named, make_pr
 from landscape_cli.measure.provenance import make_provenance
 from landscape_cli.measure.scan import fill, measure_centre, new_record
 from landscape_cli.measure.usercode import UserCode, callable_hash
-from landscape_cli.profile import Profile
+from landscape_cli.profile import Axis, Profile, grid_bytes
 
 PerSampleLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -69,9 +69,12 @@ def scan(
     asked = PlaneSettings(x, y, directions, normalize, ignore, orthogonal, batchnorm, seed)
     plane_settings = plane_with_defaults("main", asked, seed)
     model_settings = ModelSettings(parameters=parameters or ["*"], call=call, output=output)
+    splits = data if isinstance(data, Mapping) else {"data": data}
+    axes = Axis.of(x), None if y is None else Axis.of(y)
+    grid_bytes("main", *axes, len(splits), len(metrics or []))
     bound = _loss(loss, metrics or [], weight_decay)
     here, precision = _place(model, device, dtype)
-    problem = _problem(here, data, bound, model_settings, precision)
+    problem = _problem(here, splits, bound, model_settings, precision)
     plane = make_plane("main", plane_settings, problem, model_settings, Path.cwd(), {})
     plan = planner.choose(problem, batch_size)
     provenance = make_provenance(problem, plan, {"planes.main": seed})
@@ -113,10 +116,9 @@ def _place(model: nn.Module, device: str | None, dtype: str | None) -> tuple[nn.
     return (model if same else place(copy.deepcopy(model), target, wanted)), wanted
 
 
-def _problem(model: nn.Module, source: Any, loss: Loss, settings: ModelSettings, dtype: str) -> Problem:
-    splits = source if isinstance(source, Mapping) else {"data": source}
+def _problem(model: nn.Module, source: Mapping[str, Any], loss: Loss, settings: ModelSettings, dtype: str) -> Problem:
     rows = DataSettings()
-    made = {str(name): (*materialise(split, rows), rows) for name, split in splits.items()}
+    made = {str(name): (*materialise(split, rows), rows) for name, split in source.items()}
     device = next(iter(model.parameters())).device
     code = {"model": callable_hash(type(model)), "layers": hashlib.sha256(repr(model).encode()).hexdigest()}
     return make_problem(model, made, loss, settings, torch.device(device), dtype, code)

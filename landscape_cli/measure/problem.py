@@ -327,8 +327,10 @@ def _weights_sha256(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if isinstance(tensor, Tensor):
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-            digest.update(data.tensor_bytes(tensor))
+            digest.update(
+                f"{name} {tuple(tensor.shape)}".encode()
+            )  # the same for a float64 run of a float32 checkpoint
+            digest.update(data.tensor_bytes(tensor.double() if tensor.is_floating_point() else tensor))
     return digest.hexdigest()
 
 
