@@ -12,6 +12,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from conftest import shared_data
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
@@ -31,7 +32,6 @@ from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.jobs import DataSettings
 from landscape_cli.measure import arrays, data
 from landscape_cli.measure.data import Inputs, Split
-from tests.conftest import shared_data
 
 CPU = torch.device("cpu")
 SUFFIXES = [".npz", ".pt", ".pth", ".safetensors", ".h5", ".hdf5"]
@@ -51,7 +51,8 @@ def write(path: Path, arrays: Arrays) -> Path:
             for name, array in arrays.items():
                 file[name] = np.asarray(array)
     else:
-        np.savez(path, **{name: np.asarray(array) for name, array in arrays.items()})
+        named: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+        np.savez(path, **named)
     return path
 
 
@@ -616,6 +617,14 @@ def test_a_stream_that_shuffles_is_refused() -> None:
 
     for source in (Stream(samples), DataLoader(Stream(samples), batch_size=5)):
         assert "differently twice" in refusal(lambda source=source: from_source(source)).message  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("wrap", [lambda d: d, lambda d: DataLoader(d, batch_size=1)], ids=["stream", "loader"])
+def test_a_stream_that_augments_some_of_its_samples_is_refused(wrap: Callable[[Any], Any]) -> None:
+    """The first sample answers the same: looking at it alone is not enough."""
+    torch.manual_seed(0)
+    source = Stream(lambda: ((X[i] + (i > 0) * torch.randn(3, 2), 0) for i in range(10)))
+    assert "differently twice" in refusal(lambda: from_source(wrap(source))).message
 
 
 def test_data_that_hold_nan_answer_the_same_twice() -> None:

@@ -287,6 +287,21 @@ def test_samples_are_dealt_once_into_groups_of_nearly_equal_size(count: int) -> 
     assert np.ptp(sizes) <= 1
 
 
+def test_the_deal_is_shuffled_by_its_seed_alone() -> None:
+    """Sorted data must not put one class into one group."""
+
+    def dealt(seed: int) -> list[list[int]]:
+        made = {"data": (*images(), DataSettings(seed=seed))}
+        loss = make_loss(LossSettings(), {})
+        rows = make_problem(net(), made, loss, ModelSettings(), torch.device("cpu")).splits["data"].group_rows
+        return [sorted(row[row >= 0].tolist()) for row in rows]
+
+    in_order = [list(range(start, COUNT, 64)) for start in range(64)]
+    blocks = [part.tolist() for part in np.array_split(np.arange(COUNT), 64)]
+    assert dealt(0) == dealt(0)
+    assert len({str(sorted(deal)) for deal in (dealt(0), dealt(1), in_order, blocks)}) == 4
+
+
 def test_group_means_are_the_means_of_their_samples() -> None:
     model = net().double()
     problem = problem_of(model, dtype="float64")

@@ -170,6 +170,34 @@ def test_a_loss_that_bears_the_name_of_a_metric_does_not_replace_it() -> None:
     assert centre.metrics["accuracy"] == pytest.approx(float(right))
 
 
+def lipschitz_λ(outputs: Tensor, targets: Tensor) -> Tensor:
+    return outputs.abs().amax(1)
+
+
+def a_name_as_long_as_some_people_write_them_when_they_wish_to_be_clear(outputs: Tensor, targets: Tensor) -> Tensor:
+    return outputs.abs().amax(1)
+
+
+@pytest.mark.parametrize(
+    "metric", [lipschitz_λ, a_name_as_long_as_some_people_write_them_when_they_wish_to_be_clear], ids=["λ", "long"]
+)
+def test_a_metric_of_any_name_is_saved_and_loaded(metric: Any, tmp_path: Path) -> None:
+    profile = scan(metrics=[metric])
+    landscape_cli.save(profile, tmp_path / "run.h5")
+    again = landscape_cli.load(tmp_path / "run.h5")
+    assert list(again.centre["data"].metrics.values()) == list(profile.centre["data"].metrics.values())
+
+
+def test_a_loss_may_refer_to_a_variable_that_has_no_value() -> None:
+    spare = squared
+
+    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+        return spare(outputs, targets) if outputs.isnan().all() else squared(outputs, targets)  # noqa: F821
+
+    del spare
+    np.testing.assert_array_equal(loss_of(scan(None, None, loss)), loss_of(scan(None, None, squared)))
+
+
 class Scaled:
     """A loss that is an object."""
 

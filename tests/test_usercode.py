@@ -12,7 +12,8 @@ import pytest
 
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.measure import usercode
-from landscape_cli.measure.usercode import UserCode, load, source_hash
+from landscape_cli.measure.sourcehash import source_hash
+from landscape_cli.measure.usercode import UserCode, load
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,13 @@ from landscape_cli.analyse import jackknife
 from landscape_cli.profile import Axis, Bound, Estimate, Floats, Status, Surface
 
 DELTA = 0.1
-RAYS = 90
+RAYS = 92  # a multiple of 4, so that swapping the axes of an orthogonal plane gives the same rays
 
 
 def basin_statistics(surface: Surface, delta: float = DELTA) -> dict[str, Any]:
     """`basin`: how far from the centre the loss stays within δ of it.
 
-    Distances are parameter distances. In 2D `radius_mean` and `radius_median` are over 90 rays at equal angles in
+    Distances are parameter distances. In 2D `radius_mean` and `radius_median` are over 92 rays at equal angles in
     parameter space, from the centre to the first crossing of L(centre) + δ, by linear interpolation between grid lines;
     `area` is that of the connected part on the triangulated grid. In 1D `left`, `right`, and `asymmetry` =
     (right - left) / (right + left). Lower bounds where the window, or a point that is not finite, cuts the basin.

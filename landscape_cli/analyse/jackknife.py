@@ -13,7 +13,8 @@ from landscape_cli.profile import Centre, Estimate, Floats
 
 def without_each(groups: Floats, sizes: Floats) -> Floats:
     """(..., G) group means -> (..., G) the mean over all samples but those of group g."""
-    weighted = np.where(sizes > 0, groups * sizes, 0.0)
+    weighted = groups * np.where(sizes > 0, sizes, np.nan)
+    weighted = np.where(sizes > 0, weighted, 0.0)
     empty = np.zeros((*weighted.shape[:-1], 1))
     before = np.concatenate([empty, weighted[..., :-1].cumsum(-1)], axis=-1)
     after = np.concatenate([weighted[..., :0:-1].cumsum(-1)[..., ::-1], empty], axis=-1)
@@ -28,7 +29,7 @@ def stderr(replicates: Floats, sizes: Floats) -> float | None:
     """The jackknife standard error of a statistic from its replicates (G,); None with fewer than two groups."""
     used = replicates[sizes > 0]
     count = len(used)
-    if count < 2:
+    if count < 2 or not np.isfinite(used).all():
         return None
     return float(np.sqrt((count - 1) / count * ((used - used.mean()) ** 2).sum()))
 

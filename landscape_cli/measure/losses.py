@@ -6,6 +6,7 @@ is the mean over those that count, and its weight is how many count.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -146,6 +147,9 @@ def make_loss(settings: LossSettings, code: dict[str, UserCode]) -> Loss:
 
     short = [_short(name) for name in settings.metrics]
     twice = next((name for name in short if short.count(name) > 1), None)
+    odd = next((name for name in short if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)), None)
+    if odd:
+        raise LandscapeError(f"a metric cannot be called {odd}", "use up to 64 letters, digits, - and _")
     if twice:
         raise LandscapeError(f"two metrics are called {twice}", "give one of the functions another name")
     metrics = {_short(name): find("metric", name, METRICS) for name in settings.metrics}

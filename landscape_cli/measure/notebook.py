@@ -92,7 +92,7 @@ def _loss(loss: str | PerSampleLoss, metrics: list[str | PerSampleLoss], weight_
     def name(function: str | PerSampleLoss) -> str:
         if isinstance(function, str):
             return function
-        own = re.sub(r"\W", "", getattr(function, "__name__", type(function).__name__)) or "function"
+        own = re.sub(r"[^A-Za-z0-9_]", "", getattr(function, "__name__", type(function).__name__))[:60] or "function"
         taken = {*code, *LOSSES, *METRICS}
         called = next(n for n in itertools.chain([own], (f"{own}_{i}" for i in itertools.count(2))) if n not in taken)
         code[called] = UserCode(called, function, callable_hash(function), Path.cwd())

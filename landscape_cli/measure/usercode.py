@@ -12,6 +12,7 @@ import importlib.util
 import inspect
 import re
 import sys
+import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,11 +89,19 @@ def callable_hash(function: Any) -> str:
         source = inspect.getsource(kind)
     except (OSError, TypeError):
         source = repr(getattr(kind, "__qualname__", kind))
-    cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+    cells = [_content(cell) for cell in getattr(function, "__closure__", None) or ()]
     carried = repr((cells, getattr(function, "__defaults__", None), function if kind is not function else None))
     if kind is not function:
         carried += repr(vars(function) if hasattr(function, "__dict__") else "")
     return hashlib.sha256((source + re.sub(r" at 0x[0-9a-f]+", "", carried)).encode()).hexdigest()
+
+
+def _content(cell: types.CellType) -> Any:
+    """What a closure's variable holds; one that has no value holds nothing."""
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
 
 
 def _file_of(head: str, folder: Path) -> Path:
