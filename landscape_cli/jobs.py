@@ -315,6 +315,8 @@ def _typed(key: str, value: Any, hint: Any) -> Any:
         origin, args = typing.get_origin(option) or option, typing.get_args(option)
         if origin is float and isinstance(value, int) and not isinstance(value, bool):
             return float(value)
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise LandscapeError(f"{key} is too large: {value}", "give a number below 2^63")
         if origin is list and isinstance(value, list):
             return [_typed(f"{key}.{i}", item, args[0]) for i, item in enumerate(value)]
         if origin is dict and isinstance(value, dict):

@@ -101,7 +101,7 @@ def _range(spec: str) -> Floats:
         raise _axis_error(spec, "min and max must be numbers") from None
     if not (math.isfinite(low) and math.isfinite(high)):
         raise _axis_error(spec, "min and max must be finite")
-    if count < 1 or count > MAX_BYTES // 8:
+    if count < 1 or count > MAX_BYTES // (8 * (MAX_GROUPS + 2)):
         raise _axis_error(spec, "the count must be at least 1 and fit in memory")
     if low >= high:
         raise _axis_error(spec, "min must be below max")

@@ -470,6 +470,18 @@ def test_the_split_into_batches_changes_nothing(name: str, size: int) -> None:
     assert torch.equal(torch.cat(parts, dim=1), made(outputs, targets))
 
 
+def test_what_a_sample_costs_does_not_depend_on_the_others_of_its_batch() -> None:
+    """One-hot labels in dimension 1; the first sample's are one-hot in the last dimension too."""
+    labels = torch.tensor([[0, 1, 2], [0, 0, 1], [2, 2, 2]])
+    logits, targets = normal(3, 3, 3), F.one_hot(labels, 3).double().movedim(-1, 1)
+    try:
+        whole = per_sample(logits, targets)
+    except LandscapeError as error:
+        assert "fit" in error.message or "class_dim" in error.hint
+    else:
+        close(torch.cat([per_sample(logits[i : i + 1], targets[i : i + 1]) for i in range(3)]), whole)
+
+
 @pytest.mark.parametrize("name", list(LOSSES))
 @pytest.mark.parametrize("chunk", [1, 7, 40, 100])
 def test_the_chunks_cast_at_a_time_change_nothing(monkeypatch: pytest.MonkeyPatch, name: str, chunk: int) -> None:

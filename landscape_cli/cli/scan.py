@@ -121,6 +121,8 @@ def read_job(job: Path | None, sets: tuple[str, ...], flags: dict[str, Any]) -> 
     for item in flags.get("data", ()):
         name, equals, source = item.partition("=")
         name, source = (name, source) if equals and name.isidentifier() else (splits[0] if splits else "data", item)
+        if ("data", name, "source") in values:
+            raise LandscapeError(f"two sources are given for the split {name}", "write --data NAME=SOURCE for each")
         values["data", name, "source"] = source
     layers += [jobs.read_sets(sets, here), Layer("flag", values, here)]
     return jobs.resolve(layers, folder)
@@ -204,7 +206,7 @@ class Scan:
 
         provenance = make_provenance(
             problem, plan, {f"planes.{n}": p.seed or 0 for n, p in self.job.planes.items()},
-            argv=CONSOLE.argv, job=jobs.to_toml(self.job), folder=str(self.job.folder),
+            argv=resuming(CONSOLE.argv, self.force), job=jobs.to_toml(self.job), folder=str(self.job.folder),
             sources=dict(self.job.sources), git_commit=git_commit(self.job.folder), notes=notes,
         )  # fmt: skip
         provenance = replace(provenance, hashes={**provenance.hashes, **hashes})
@@ -258,6 +260,15 @@ class Scan:
 
     def _next(self) -> str:
         return shlex.join(["landscape", "report", _shown(self.path)])
+
+
+def resuming(argv: tuple[str, ...], force: str | None) -> tuple[str, ...]:
+    """The command that goes on where this one stops: without --force, which would begin anew."""
+    kept = [arg for arg in argv if not arg.startswith("--force=")]
+    if "--force" in kept:
+        at = kept.index("--force")
+        del kept[at : at + (2 if force != WHOLE else 1)]
+    return tuple(kept)
 
 
 def _shown(path: Path) -> str:

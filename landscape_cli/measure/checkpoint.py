@@ -144,6 +144,9 @@ def _load_error(path: Path, error: BaseException, head: bytes, allow_pickle: boo
             f"{path} needs full unpickling{what}, which can run any code",
             "if you trust whoever wrote it, add --allow-pickle; safer: save model.state_dict() alone",
         )
+    if allow_pickle and "Can't get attribute" in text:
+        hint = "save model.state_dict() instead; or keep the class in a module beside the job file"
+        return LandscapeError(f"{path} was pickled with a class that is not here: {text.splitlines()[0][:200]}", hint)
     if all(32 <= byte < 127 or byte in b"\r\n\t" for byte in head[:64]):
         return LandscapeError(f"{path} is a text file, not a checkpoint", "give a file written by torch.save")
     first = text.splitlines()[0][:200] if text else type(error).__name__

@@ -6,7 +6,6 @@ A split is materialised once, in a fixed order; a source that answers differentl
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,10 +178,9 @@ def _read_rows(dataset: Any, collate: Callable[[list[Any]], Any], settings: Data
 
 
 def _read_twice(iterate: Callable[[], Iterator[Any]], settings: DataSettings) -> tuple[Inputs, Tensor]:
-    samples = _joined([_pair(chunk, settings) for chunk in iterate()])
-    first = _joined([_pair(chunk, settings) for chunk in itertools.islice(iterate(), 1)])
-    count = len(first[1])
-    if not _same((apply(lambda t: t[:count], samples[0]), samples[1][:count]), first):
+    """What cannot be read by row is read twice from end to end."""
+    samples, again = (_joined([_pair(chunk, settings) for chunk in iterate()]) for _ in range(2))
+    if not _same(samples, again):
         raise _random_data()
     return samples
 
@@ -311,10 +309,14 @@ def prepare(inputs: Inputs, settings: DataSettings, dtype: torch.dtype) -> Input
     if settings.std is not None and not all(0 < x < float("inf") for x in settings.std or [0.0]):
         raise LandscapeError("std must be positive", "give one positive number per channel")
 
+    alone = len(leaves(inputs)) == 1  # of several, masks and token ids stay as they are
+
     def one(x: Tensor) -> Tensor:
         if x.is_floating_point() and bool(x.isnan().any()):
             raise LandscapeError("the inputs hold NaN", "clean the data")
-        if normalised:  # in float32, as training does, whatever the run's dtype: the samples are the same numbers
+        if normalised and (
+            alone or x.is_floating_point()
+        ):  # in float32, as training does, whatever the run's dtype: the samples are the same numbers
             x = x if x.dtype == torch.float64 else x.float()
             x = x if settings.scale is None else x / settings.scale
             x = x if settings.mean is None else x - _channels(settings.mean, x)

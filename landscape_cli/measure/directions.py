@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.jobs import ModelSettings, PlaneSettings
 from landscape_cli.measure import batchnorm, checkpoint, data
-from landscape_cli.measure.arrays import READERS, Reader
+from landscape_cli.measure.arrays import READERS, Reader, as_tensor
 from landscape_cli.measure.problem import Problem, Tensors, matches
 from landscape_cli.profile import Axis, Floats
 
@@ -111,7 +111,7 @@ def from_file(problem: Problem, request: Request) -> Made:
             held = ", ".join(sorted(arrays)[:5]) or "nothing"
             hint = f"it holds: {held}; for names below a folder write file:{name}#FOLDER"
             raise LandscapeError(f"{path.name} has no direction for {keys[0]}", hint)
-        tensor = torch.as_tensor(np.asarray(arrays[key]))
+        tensor = as_tensor(arrays[key], f"{key} in {path.name}")
         if tensor.shape != weight.shape or not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
             shapes = f"{tuple(tensor.shape)} {tensor.dtype} for {tuple(weight.shape)}"
             raise LandscapeError(
@@ -248,6 +248,9 @@ def make_plane(
     gram = np.array([[inner(a.parameters, b.parameters) for b in made] for a in made])
     _check_gram(name, gram)
     described = _described(settings, x, y, made)
+    if settings.batchnorm == "recompute":  # the statistics are of the first split
+        first = next(iter(problem.splits.values()))
+        described["batchnorm_over"] = [first.name, first.sha256]
     return Plane(name, x, y, tuple(made), str(settings.batchnorm), gram, described)
 
 

@@ -185,7 +185,11 @@ def _classes_last(outputs: Tensor, targets: Tensor, settings: LossSettings) -> t
         targets = targets[:, 0]
     named = settings.class_dim
     dims = [named % len(shape)] if named is not None and -len(shape) <= named < len(shape) else []
-    for dim in [len(shape) - 1, 1] if named is None else dims:
+    if named is None:
+        dims = [len(shape) - 1, 1]
+    if named is None and not indices and tuple(targets.shape) == shape and len(shape) > 2:
+        dims.sort(key=lambda dim: not bool((targets.sum(dim) - 1).abs().max() < 1e-4))  # probabilities sum to 1
+    for dim in dims:
         if not 0 < dim < len(shape):
             continue
         if indices and tuple(targets.shape) == shape[:dim] + shape[dim + 1 :]:

@@ -302,6 +302,8 @@ def _check_labels(settings: LossSettings, outputs: Tensor, split: Split) -> None
         return
     last = split.targets.shape[1:] == outputs.shape[1:-1] or outputs.dim() == 2
     dim = settings.class_dim if settings.class_dim is not None else (-1 if last else 1)
+    if not -outputs.dim() <= dim < outputs.dim():
+        return  # the loss says so
     classes, labels = outputs.shape[dim], split.targets[split.targets != settings.ignore_index]
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
@@ -52,12 +53,15 @@ def load_problem(job: Job, readers: Readers) -> Loaded:
         raise one_of("dtype", job.run.dtype, [*DTYPES])
     device = device_named(job.run.device)
     factory = usercode.load(job.model.factory, job.folder)
-    model = factory(**job.model.args)
+    with torch.random.fork_rng(devices=[]):  # what --no-strict leaves as built is the same every time
+        torch.manual_seed(0)
+        model = factory(**job.model.args)
     if not isinstance(model, nn.Module):
         raise LandscapeError(f"{factory.spec} returned a {type(model).__name__}", "return a torch.nn.Module")
     model = place(model, device, job.run.dtype)
     path = (job.folder / job.model.checkpoint).resolve()
-    loaded = checkpoint.load_into(model, path, job.model.state_key, job.model.strict, job.model.allow_pickle)
+    with usercode.at_home(job.folder, *factory.beside):  # a pickled module's class is imported from there
+        loaded = checkpoint.load_into(model, path, job.model.state_key, job.model.strict, job.model.allow_pickle)
     code = {"model": usercode.combined({"source": factory.sha256, "args": json.dumps(job.model.args, sort_keys=True)})}
     samples = {name: (*load_samples(job, name, readers), settings) for name, settings in job.data.items()}
     loss = load_loss(job)

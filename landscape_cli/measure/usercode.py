@@ -34,7 +34,7 @@ class UserCode:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it in the job's folder; what it raises becomes an error that names it."""
-        with _at_home(self.folder, *self.beside):
+        with at_home(self.folder, *self.beside):
             try:
                 return self.call(*args, **kwargs)
             except LandscapeError:
@@ -64,7 +64,7 @@ def load(spec: str, folder: Path) -> UserCode:
     if not looks_like_code(spec):
         raise LandscapeError(f"{spec!r} names no code", "write FILE.py:CALLABLE or package.module:CALLABLE")
     path = _file_of(head, folder)
-    with _at_home(folder, path.parent):
+    with at_home(folder, path.parent):
         try:
             module = _import_file(path) if head.endswith(".py") else importlib.import_module(head)
         except (Exception, SystemExit) as error:
@@ -110,7 +110,7 @@ def _file_of(head: str, folder: Path) -> Path:
         if not path.is_file():
             raise LandscapeError(f"there is no file {path}", "relative paths start from the job file's folder")
         return path
-    with _at_home(folder):
+    with at_home(folder):
         try:
             found = importlib.util.find_spec(head)
         except (Exception, SystemExit) as error:  # finding a part imports its package
@@ -138,7 +138,7 @@ def _import_file(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def _at_home(*folders: Path) -> Iterator[None]:
+def at_home(*folders: Path) -> Iterator[None]:
     """The job's folder as the working directory and, with any others, first on sys.path."""
     before = list(sys.path)
     sys.path[:0] = [str(folder) for folder in folders]
