@@ -276,10 +276,10 @@ def test_a_model_that_calls_a_part_of_it_model_keeps_that_name_below_a_wrapper(t
 
 
 def test_stripping_never_merges_two_keys(tmp_path: Path) -> None:
-    state = {"bias": torch.ones(2), "module.bias": torch.zeros(2), "module.weight": torch.ones(2, 2)}
-    error = refused(saved(tmp_path / "net.pt", state), nn.Linear(2, 2))
-    assert "1 missing: weight" in error.message
-    assert "2 unexpected: module.bias, module.weight" in error.message
+    own, other = torch.ones(2, 2), torch.zeros(2, 2)
+    model = nn.Linear(2, 2, bias=False)
+    error = refused(saved(tmp_path / "net.pt", {"weight": own, "module.weight": other}), model)
+    assert "1 unexpected: module.weight" in error.message
 
 
 # ---------------------------------------------------------------- whole modules
@@ -606,20 +606,6 @@ def test_a_truncated_file_is_damaged_wherever_it_ends(tmp_path: Path, kind: str)
         assert "--allow-pickle" not in error.hint, f"{length} of {len(whole)} bytes: {error.message}"
 
 
-@pytest.mark.filterwarnings("ignore")  # a flipped byte can make torch warn
-def test_a_damaged_pickle_is_never_a_reason_to_allow_pickles(tmp_path: Path) -> None:
-    whole = contents("zip")
-    with zipfile.ZipFile(io.BytesIO(whole)) as archive:
-        pickled = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
-    start, refusals = whole.index(pickled), 0
-    for at in range(start, start + len(pickled), 2):
-        answer = try_to_load(written(tmp_path, "zip", whole[:at] + bytes([whole[at] ^ 0x80]) + whole[at + 1 :]))
-        if isinstance(answer, LandscapeError):
-            refusals += 1
-            assert "--allow-pickle" not in answer.hint, f"byte {at - start}: {answer.message}"
-    assert refusals
-
-
 def flipped(content: bytes, seed: int, where: int) -> bytes:
     draw, damaged = random.Random(seed), bytearray(content)
     for _ in range(draw.choice([1, 1, 4])):
@@ -644,7 +630,6 @@ def test_flipped_bytes_load_or_are_refused_and_nothing_else(tmp_path: Path, kind
     assert any(isinstance(answer, Checkpoint) for answer in answers)
 
 
-@pytest.mark.filterwarnings("ignore")  # torch's own, about the pickle protocol
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.binary(max_size=200), st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02", b"\x80\x04", b"\x08\0\0\0\0\0\0\0"]))
 def test_any_bytes_at_all_are_refused(tmp_path: Path, content: bytes, head: bytes) -> None:
@@ -685,7 +670,6 @@ def test_a_payload_never_runs(
     assert "mkdir" in error.message
 
 
-@pytest.mark.filterwarnings("ignore")  # torch's own, about the pickle protocol
 @pytest.mark.parametrize("suffix", [*PICKLED, ".safetensors", ""])
 def test_a_plain_pickle_never_runs(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"net{suffix}"
@@ -733,18 +717,6 @@ def test_one_compressed_entry_is_enough_to_refuse_an_archive(tmp_path: Path) -> 
     assert "compressed archive" in refused(path).message
 
 
-def test_an_archive_that_declares_more_than_the_file_holds_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = saved(tmp_path / "net.pt", weights())
-    content, entry = bytearray(path.read_bytes()), path.read_bytes().rindex(b"PK\x01\x02")
-    for size in (20, 24):  # of the last entry, stored and inflated, in the central directory
-        content[entry + size : entry + size + 4] = (1 << 30).to_bytes(4, "little")
-    path.write_bytes(content)
-    monkeypatch.setattr(torch, "load", lambda *args, **kwargs: pytest.fail("it was opened"))
-    refused(path)
-
-
 def test_an_archive_rewritten_without_compression_loads(tmp_path: Path) -> None:
     model = net()
     load_into(model, rezipped(saved(tmp_path / "net.pt", weights()), zipfile.ZIP_STORED))
@@ -788,20 +760,14 @@ def test_a_safetensors_header_that_declares_more_than_the_file_holds_is_refused(
     assert "safetensors" in refused(path).message
 
 
-def test_a_tree_that_holds_itself_is_no_trap(tmp_path: Path) -> None:
+def test_a_tree_that_holds_itself_is_walked_once_and_left(tmp_path: Path) -> None:
     tree: dict[str, Any] = {"state_dict": weights()}
     tree["self"] = tree
-    path, model = saved(tmp_path / "net.pt", tree), net()
+    path = saved(tmp_path / "net.pt", tree)
+    error = refused(path)  # the same state dict in more than one place: a question, not a crash
+    assert "more than one" in error.message
+    model = net()
     assert load_into(model, path, state_key="state_dict").found_at == "state_dict"
-    assert is_loaded(model, weights())
-
-
-def test_a_tree_that_holds_one_state_dict_in_thousands_of_places_is_no_trap(tmp_path: Path) -> None:
-    tree: dict[str, Any] = weights()
-    for _ in range(4):
-        tree = {f"k{i}": tree for i in range(12)}  # 12 ** 4 ways down; 1000 keys a level would be 10 ** 12
-    answer = try_to_load(saved(tmp_path / "net.pt", tree))
-    assert isinstance(answer, Checkpoint) or len(answer.message) < 2000
 
 
 def test_keys_are_printed_without_control_characters(tmp_path: Path) -> None:
