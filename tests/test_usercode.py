@@ -445,6 +445,13 @@ def test_where_two_siblings_exchange_their_contents_the_hash_changes(tmp_path: P
     assert code_hash(tmp_path) != before
 
 
+def test_where_a_line_moves_from_one_sibling_to_the_next_the_hash_changes(tmp_path: Path) -> None:
+    tree(tmp_path, net="import lsc_a, lsc_b\n" + BUILD, lsc_a="X = 1\n", lsc_b="Y = 1\n")
+    before = code_hash(tmp_path)
+    tree(tmp_path, lsc_a="X = 1\nY = 1\n", lsc_b="")
+    assert code_hash(tmp_path) != before
+
+
 def test_a_sibling_that_is_no_python_is_hashed_all_the_same(tmp_path: Path) -> None:
     tree(tmp_path, net="try:\n    import lsc_s\nexcept SyntaxError:\n    pass\n" + BUILD, lsc_s="def (:\n")
     assert changes(tmp_path, "lsc_s.py")
