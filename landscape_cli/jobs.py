@@ -13,94 +13,20 @@ import tomllib
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from landscape_cli.errors import LandscapeError, one_of
-
-
-@dataclass(frozen=True)
-class ModelSettings:
-    """[model]: the network and its weights."""
-
-    factory: str = ""  # FILE.py:CALLABLE or package.module:CALLABLE
-    args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the factory
-    checkpoint: str = ""
-    state_key: str = "auto"  # where the state dict lies in the checkpoint, as dotted keys
-    strict: bool = True  # false: go on with missing and unexpected keys
-    allow_pickle: bool = False  # unpickle freely: runs code of whoever wrote the checkpoint
-    parameters: list[str] = field(default_factory=lambda: ["*"])  # name patterns; "!pattern" leaves out
-    frozen: bool = False  # true: parameters with requires_grad=False are moved too
-    call: str = "auto"  # how inputs are passed: auto, single, args, kwargs
-    output: str = ""  # key or attribute of the model's output that holds the predictions
-
-
-@dataclass(frozen=True)
-class DataSettings:
-    """[data.NAME]: one split."""
-
-    source: str = ""  # .npz .pt .safetensors .h5, or FILE.py:CALLABLE
-    args: dict[str, Any] = field(default_factory=dict)  # keyword arguments of the callable
-    inputs: str | list[str] | dict[str, str] = "inputs"  # array name; a list is a tuple, a table a dict
-    targets: str = "targets"
-    scale: float | None = None  # x / scale, then (x - mean) / std per channel
-    mean: list[float] | None = None
-    std: list[float] | None = None
-    dtype: str | None = None  # of the inputs
-    rows: str | None = None  # "start:stop", before samples
-    samples: int | None = None  # a fixed seeded subset of this size
-    seed: int = 0  # of the subset and of the dealing into groups
-
-
-@dataclass(frozen=True)
-class LossSettings:
-    """[loss]: one loss per sample."""
-
-    name: str = "cross_entropy"  # or FILE.py:CALLABLE
-    metrics: list[str] = field(default_factory=list)
-    label_smoothing: float = 0.0
-    ignore_index: int = -100
-    class_dim: int | None = None  # of the logits; the last one, or 1 where only that fits the targets
-    delta: float = 1.0  # of huber
-    weight_decay: float = 0.0  # reported apart, never added to the loss
-
-
-@dataclass(frozen=True)
-class PlaneSettings:
-    """[planes.NAME]: a line (x) or a plane (x and y). None follows the kind of direction."""
-
-    x: str | list[float] = ""
-    y: str | list[float] | None = None
-    directions: list[str] | None = None
-    normalize: str | list[str] | None = None  # one for both axes, or one each
-    ignore: list[str] | None = None
-    orthogonal: bool | None = None
-    batchnorm: str | None = None
-    seed: int | None = None
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """[run]: where and how; none of it but dtype changes what is measured."""
-
-    device: str = "auto"
-    dtype: str = "float32"
-    seed: int = 0  # of every plane that names none
-    batch_size: int | None = None
-
-
-@dataclass(frozen=True)
-class Job:
-    """Everything one scan needs, resolved."""
-
-    model: ModelSettings
-    data: Mapping[str, DataSettings]
-    loss: LossSettings
-    planes: Mapping[str, PlaneSettings]
-    run: RunSettings
-    folder: Path
-    sources: Mapping[str, str]
+from landscape_cli.settings import (
+    DataSettings,
+    Job,
+    LossSettings,
+    ModelSettings,
+    PlaneSettings,
+    RunSettings,
+    plane_with_defaults,
+)
 
 
 @dataclass(frozen=True)
@@ -115,13 +41,6 @@ class Layer:
 SECTIONS: dict[str, type] = {"model": ModelSettings, "loss": LossSettings, "run": RunSettings}
 TABLES: dict[str, type] = {"data": DataSettings, "planes": PlaneSettings}
 DEFAULT = "default"
-
-# What a plane's settings are where it does not say, by its directions' kind; others follow "random".
-PLANE_DEFAULTS: dict[str, dict[str, Any]] = {
-    "random": {"normalize": "filter", "ignore": ["bias", "norm"], "orthogonal": True, "batchnorm": "frozen"},
-    "checkpoint": {"normalize": "none", "ignore": [], "orthogonal": False, "batchnorm": "interpolate"},
-    "file": {"normalize": "none", "ignore": [], "orthogonal": False, "batchnorm": "frozen"},
-}
 
 
 def choices(module: str, table: str) -> list[str]:
@@ -256,28 +175,6 @@ def _build(merged: dict[str, dict[str, Any]], sources: dict[str, str], folder: P
     return job
 
 
-def plane_with_defaults(name: str, plane: PlaneSettings, seed: int) -> PlaneSettings:
-    """The plane with every default filled in."""
-    if not plane.x:
-        raise LandscapeError(f"the plane {name} has no x", f'write planes.{name}.x = "-1:1:51"')
-    axes = 1 if plane.y is None else 2
-    directions = plane.directions if plane.directions is not None else ["random"] * axes
-    if len(directions) != axes:
-        need = "a line (x alone) has one direction, a plane (x and y) two"
-        raise LandscapeError(f"the plane {name} has {axes} axes and {len(directions)} directions", need)
-    kinds = [direction.partition(":")[0] for direction in directions]
-    rules = [PLANE_DEFAULTS.get(kind, PLANE_DEFAULTS["random"]) for kind in kinds]
-    leading = PLANE_DEFAULTS[next((k for k in ("checkpoint", "file") if k in kinds), "random")]
-    normalize: str | list[str] = [rule["normalize"] for rule in rules]
-    defaults = {
-        **leading,
-        "normalize": normalize[0] if len(set(normalize)) == 1 else normalize,
-        "directions": directions,
-        "seed": seed,
-    }
-    return dataclasses.replace(plane, **{k: v for k, v in defaults.items() if getattr(plane, k) is None})
-
-
 def _check(job: Job) -> None:
     """What the types cannot say. Files are looked at when they are read."""
     for value, key, flag in (
@@ -348,6 +245,18 @@ def _rebased(key: str, value: Any, base: Path, folder: Path) -> Any:
     is_path = not module and (key == "model.checkpoint" or re.fullmatch(r"data\..*\.source", key))
     names_code = key in ("model.factory", "loss.name", "loss.metrics")
     return str(base / value) if is_path or (names_code and code) else value
+
+
+def joined(stored: str, folder: Path, job: Job) -> Job:
+    """`job` with the planes that another job, stored as TOML with paths from `folder`, has and it has not.
+
+    They are kept to be written down again; nothing that they name is read.
+    """
+    try:
+        before = resolve([Layer("file", _flatten(tomllib.loads(stored)), folder)], job.folder)
+    except (tomllib.TOMLDecodeError, LandscapeError):
+        return job  # made by Python, which has no job, or by another version
+    return dataclasses.replace(job, planes={**before.planes, **job.planes})
 
 
 def to_toml(job: Job) -> str:

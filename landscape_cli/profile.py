@@ -172,7 +172,8 @@ class Surface:
 class PlaneRecord:
     """A measured plane: its geometry, how it was made, and one surface per split.
 
-    `directions` is the recipe of each direction, `settings` everything its fingerprint is made of.
+    `directions` is the recipe of each direction, `settings` everything its fingerprint is made of, `argv` the command
+    that measures it.
     """
 
     name: str
@@ -181,6 +182,7 @@ class PlaneRecord:
     settings: Mapping[str, Any]
     fingerprint: str
     surfaces: Mapping[str, Surface]
+    argv: tuple[str, ...] = ()
 
     @property
     def measured(self) -> NDArray[np.bool_]:

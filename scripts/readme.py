@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from landscape_cli import jobs
+from landscape_cli import settings as settings_module
 from landscape_cli.cli.main import COMMANDS, EXIT_CODES
 from landscape_cli.measure.batchnorm import POLICIES
 from landscape_cli.measure.directions import DIRECTIONS, NEEDS_PATH, NORMALISATIONS
@@ -74,7 +74,7 @@ def settings() -> str:
     """Every key of the job file with its default and its comment, from the dataclasses."""
     rows = []
     section = ""
-    for line in Path(jobs.__file__).read_text(encoding="utf-8").splitlines():
+    for line in Path(settings_module.__file__).read_text(encoding="utf-8").splitlines():
         if titled := re.match(r'    """\[([\w.]+)\]:', line):
             section = titled[1]
         key = re.match(r"    (\w+): [^=]+ = (.+?)(?:  # (.+))?$", line)

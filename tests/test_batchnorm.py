@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from landscape_cli.errors import LandscapeError
-from landscape_cli.jobs import DataSettings, LossSettings, ModelSettings, PlaneSettings, plane_with_defaults
 from landscape_cli.measure.batchnorm import POLICIES, RECOMPUTE_BLOCK
 from landscape_cli.measure.directions import Plane, make_plane
 from landscape_cli.measure.evaluate import evaluate
@@ -21,6 +20,7 @@ from landscape_cli.measure.losses import make_loss
 from landscape_cli.measure.planner import Plan
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.scan import fill, measure_centre, new_record
+from landscape_cli.settings import DataSettings, LossSettings, ModelSettings, PlaneSettings, plane_with_defaults
 
 COUNT = 300  # three training-mode blocks of 100
 EPS = 1e-5  # of nn.BatchNorm
@@ -70,6 +70,11 @@ def problem_of(model: nn.Module, **splits: tuple[Tensor, Tensor]) -> Problem:
 def line_of(problem: Problem, policy: str, directions: list[str], folder: Path = Path()) -> Plane:
     asked = PlaneSettings([0.0, 0.3, 1.0], directions=directions, batchnorm=policy)
     return make_plane("main", plane_with_defaults("main", asked, 0), problem, ModelSettings(), folder, {})
+
+
+def line_to_another(problem: Problem, policy: str, folder: Path) -> Plane:
+    torch.save(trained(1).state_dict(), folder / "other.pt")
+    return line_of(problem, policy, ["checkpoint:other.pt"], folder)
 
 
 def losses(problem: Problem, plane: Plane, batch: int = 128) -> NDArray[np.float64]:
@@ -141,9 +146,9 @@ def test_recomputing_differs_from_frozen_statistics() -> None:
 
 @pytest.mark.parametrize("batch", [1, 7, 128, COUNT])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_no_policy_depends_on_the_batch_size(policy: str, batch: int) -> None:
+def test_no_policy_depends_on_the_batch_size(policy: str, batch: int, tmp_path: Path) -> None:
     problem = problem_of(trained(0))
-    plane = line_of(problem, policy, ["random"])
+    plane = line_to_another(problem, policy, tmp_path)
     np.testing.assert_allclose(losses(problem, plane, batch), losses(problem, plane, 50), rtol=1e-12)
 
 
@@ -236,12 +241,12 @@ def test_a_line_between_checkpoints_interpolates_unless_told(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("momentum", [0.1, None], ids=["exponential", "cumulative"])
 @pytest.mark.parametrize("policy", POLICIES)
-def test_statistics_momentum_and_modes_are_as_they_were(policy: str, momentum: float | None) -> None:
+def test_statistics_momentum_and_modes_are_as_they_were(policy: str, momentum: float | None, tmp_path: Path) -> None:
     model = trained(0, momentum)
     model.bn1.train()
     state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     problem = problem_of(model)
-    losses(problem, line_of(problem, policy, ["random"]))
+    losses(problem, line_to_another(problem, policy, tmp_path))
     assert [name for name, tensor in model.state_dict().items() if not torch.equal(tensor, state[name])] == []
     assert (model.bn1.momentum, model.bn2.momentum) == (momentum, momentum)
     assert (model.bn1.training, model.bn2.training, model.training) == (True, False, False)
@@ -252,3 +257,9 @@ def test_no_hook_is_left_on_a_layer() -> None:
     problem = problem_of(model)
     losses(problem, line_of(problem, "recompute", ["random"]))
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize("policy", ["interpolate"])
+def test_statistics_are_interpolated_only_towards_another_checkpoint(policy: str) -> None:
+    with pytest.raises(LandscapeError, match="no direction leads to other statistics"):
+        line_of(problem_of(trained(0)), policy, ["random"])

@@ -118,7 +118,7 @@ WINDOWS: dict[str, tuple[Callable[[], Surface], bool, str]] = {
     "rises by 0.011": (lambda: bowl(0.011), True, "fits"),
     "rises by 0.009": (lambda: bowl(0.009), False, "too narrow"),
     "falls everywhere": (lambda: bowl(-5.0), False, "too narrow"),
-    "rises by less than its own error": (lambda: bowl(0.05, noise=1.0), False, "too narrow"),
+    "rises by less than its own error": (lambda: bowl(0.05, noise=1.0), False, "within three standard errors"),
     "rises by 0.95 in one step": (lambda: bowl(190.0), True, "fits"),
     "rises by 1.05 in one step": (lambda: bowl(210.0), False, "too wide"),
     "rises by 1.05 from a centre off the grid": (lambda: bowl(1.05 / 0.25**2, "-0.75:0.75:4"), False, "too wide"),

@@ -29,9 +29,9 @@ from torch.utils.data import (
 
 from landscape_cli import store
 from landscape_cli.errors import ExitCode, LandscapeError
-from landscape_cli.jobs import DataSettings
 from landscape_cli.measure import arrays, data
 from landscape_cli.measure.data import Inputs, Split
+from landscape_cli.settings import DataSettings
 
 CPU = torch.device("cpu")
 SUFFIXES = [".npz", ".pt", ".pth", ".safetensors", ".h5", ".hdf5"]

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from landscape_cli.errors import LandscapeError
-from landscape_cli.jobs import DataSettings, LossSettings, ModelSettings, PlaneSettings, plane_with_defaults
 from landscape_cli.measure.directions import Direction, Plane, make_plane
 from landscape_cli.measure.evaluate import Results, evaluate, group_sizes
 from landscape_cli.measure.losses import make_loss
@@ -27,6 +26,7 @@ from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.scan import fill, measure_centre, new_record
 from landscape_cli.measure.usercode import UserCode
 from landscape_cli.profile import Axis
+from landscape_cli.settings import DataSettings, LossSettings, ModelSettings, PlaneSettings, plane_with_defaults
 
 Floats = NDArray[np.float64]
 COUNT = 150  # no multiple of 7 or 128, and more than the 64 groups

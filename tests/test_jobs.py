@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from landscape_cli import jobs
+from landscape_cli import jobs, settings
 from landscape_cli.errors import ExitCode, LandscapeError
-from landscape_cli.jobs import Job, Layer
+from landscape_cli.jobs import Layer
 from landscape_cli.measure import batchnorm, directions, losses, problem
+from landscape_cli.settings import Job
 
 MINIMAL = """
 [model]
@@ -478,7 +479,7 @@ def test_a_table_that_is_not_there_is_an_error() -> None:
 
 
 def test_the_defaults_name_only_what_exists() -> None:
-    assert set(jobs.PLANE_DEFAULTS) <= set(directions.DIRECTIONS)
-    for rule in jobs.PLANE_DEFAULTS.values():
+    assert set(settings.PLANE_DEFAULTS) <= set(directions.DIRECTIONS)
+    for rule in settings.PLANE_DEFAULTS.values():
         assert rule["normalize"] in directions.NORMALISATIONS
         assert rule["batchnorm"] in batchnorm.POLICIES

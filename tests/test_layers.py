@@ -21,12 +21,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "profile": {"errors"},
     "files": {"errors"},
-    "jobs": {"errors", "profile"},
+    "settings": {"errors"},
+    "jobs": {"errors", "settings"},
     "store": {*BASE, "files"},
-    "measure": {*BASE, "files", "jobs"},
+    "measure": {*BASE, "files", "settings"},
     "analyse": BASE,
     "report": {*BASE, "analyse"},
-    "cli": {*BASE, "files", "jobs", "store", "measure", "analyse", "report", "demo"},
+    "cli": {*BASE, "files", "settings", "jobs", "store", "measure", "analyse", "report", "demo"},
     "demo": set(),
     "__main__": {"cli"},
     "__init__": {"analyse", "measure", "store"},  # the few names that a notebook uses
@@ -35,7 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_IN: dict[str, tuple[str, ...]] = {
     "torch": ("measure/", "demo/model.py"),
     "safetensors": ("measure/",),
-    "h5py": ("store.py",),
+    "h5py": ("store/",),
     "click": ("cli/",),
     "rich": ("cli/",),
 }

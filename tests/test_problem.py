@@ -13,11 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from landscape_cli.errors import ExitCode, LandscapeError
-from landscape_cli.jobs import DataSettings, LossSettings, ModelSettings
 from landscape_cli.measure.data import Inputs
 from landscape_cli.measure.losses import make_loss
 from landscape_cli.measure.problem import Problem, make_problem, plain_loss
 from landscape_cli.profile import agree
+from landscape_cli.settings import DataSettings, LossSettings, ModelSettings
 
 CPU = torch.device("cpu")
 

@@ -248,7 +248,7 @@ def test_another_problem_is_refused_by_what_differs(
     assert scan("job.toml", "-o", "run.h5") == 0
     before = Path("run.h5").read_bytes()
     change(home)  # type: ignore[operator]
-    assert f"its {named} differs" in refused(capsys, 2, "job.toml", "-o", "run.h5")
+    assert f"it differs in {named}" in refused(capsys, 2, "job.toml", "-o", "run.h5")
     assert Path("run.h5").read_bytes() == before
     assert scan("job.toml", "-o", "run.h5", "--force") == 0
 
@@ -256,12 +256,12 @@ def test_another_problem_is_refused_by_what_differs(
 def test_another_dtype_and_loss_are_refused_by_name(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert scan("job.toml", "-o", "run.h5") == 0
     said = refused(capsys, 2, "job.toml", "-o", "run.h5", "--dtype", "float64", "--set", "loss.label_smoothing=0.1")
-    assert "its dtype and loss differ" in said
+    assert "it differs in dtype, loss" in said
 
 
 def test_another_plane_of_one_name_is_refused_and_can_be_forced(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert scan("job.toml", "-o", "run.h5") == 0
-    assert "its directions differs" in refused(capsys, 2, "job.toml", "-o", "run.h5", "--seed", "1")
+    assert "it differs in directions" in refused(capsys, 2, "job.toml", "-o", "run.h5", "--seed", "1")
     assert scan("job.toml", "-o", "run.h5", "--seed", "1", "--force", "main") == 0
     assert landscape_cli.load("run.h5").planes["main"].directions[0]["seed"] == 1
 

@@ -15,16 +15,7 @@ from problems import itself
 from torch import Tensor, nn
 
 from landscape_cli.errors import ExitCode, LandscapeError
-from landscape_cli.jobs import (
-    DataSettings,
-    Job,
-    Layer,
-    LossSettings,
-    ModelSettings,
-    PlaneSettings,
-    plane_with_defaults,
-    resolve,
-)
+from landscape_cli.jobs import Layer, resolve
 from landscape_cli.measure.directions import Plane, make_plane
 from landscape_cli.measure.losses import make_loss
 from landscape_cli.measure.planner import Plan
@@ -32,6 +23,14 @@ from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.scan import fill, load_planes, load_problem, measure_centre, new_record
 from landscape_cli.measure.usercode import UserCode
 from landscape_cli.profile import PlaneRecord
+from landscape_cli.settings import (
+    DataSettings,
+    Job,
+    LossSettings,
+    ModelSettings,
+    PlaneSettings,
+    plane_with_defaults,
+)
 
 CPU = torch.device("cpu")
 COUNT = 40
@@ -309,7 +308,7 @@ def test_a_job_becomes_a_problem_that_stands_at_its_checkpoint(tmp_path: Path) -
     assert all(torch.equal(loaded.problem.centre[name], weights[name]) for name in weights)
     expected = F.cross_entropy(F.linear(pairs()[0], weights["weight"], weights["bias"]), pairs()[1]).item()
     assert measure_centre(loaded.problem, plan_of())["val"].loss == pytest.approx(expected, rel=1e-6)
-    assert [plane.name for plane in load_planes(job, loaded.problem, {})] == ["main"]
+    assert [plane.name for plane in load_planes(job, loaded, {})] == ["main"]
 
 
 @pytest.mark.parametrize(

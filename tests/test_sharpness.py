@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from problems import surface_of
 
+from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.analyse.sharpness import EPSILONS, plane_sharpness
 from landscape_cli.profile import Estimate, Surface
 
@@ -18,7 +19,7 @@ FINE, TENTHS = "-0.6:0.6:25", "-1:1:21"  # steps of 0.05 and 0.1
 
 def at(surface: Surface, eps: float) -> Estimate:
     """The estimate for one ε."""
-    found: dict[float, Estimate] = {item["eps"]: item["estimate"] for item in plane_sharpness(surface)["plane_eps"]}
+    found: dict[float, Estimate] = {item["eps"]: item[ITSELF] for item in plane_sharpness(surface)["plane_eps"]}
     assert tuple(found) == EPSILONS
     return found[eps]
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import HIMMELBLAU, PROBLEMS, quadratic, surface_of
 
-from landscape_cli.analyse.paths import flatten
+from landscape_cli.analyse.paths import ITSELF, flatten
 from landscape_cli.analyse.statistics import PLANE_STATISTICS, centre_statistics, statistics
 from landscape_cli.profile import Bound, Estimate, PlaneRecord, Profile, Provenance, Status, Surface
 from landscape_cli.report import formats
@@ -96,7 +96,7 @@ def test_the_weight_penalty_is_told_where_the_job_names_a_weight_decay(decay: fl
 
 def test_flatten_gives_an_estimate_inside_a_dict_the_dict_s_own_name() -> None:
     a, b, c = (Estimate.of(float(i)) for i in range(3))
-    tree = {"min": {"estimate": a, "x": 1.0, "drop": b}, "list": [{"estimate": c, "eps": 0.1}], "none": None}
+    tree = {"min": {ITSELF: a, "x": 1.0, "drop": b}, "list": [{ITSELF: c, "eps": 0.1}], "none": None}
     assert list(flatten(tree)) == [("min", a), ("min.drop", b), ("list.0", c)]
     assert list(flatten(a, "loss")) == [("loss", a)]
 

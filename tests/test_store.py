@@ -22,6 +22,7 @@ from hypothesis.extra import numpy as hnp
 from landscape_cli import store
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.profile import Axis, Centre, PlaneRecord, Profile, Provenance, Surface
+from landscape_cli.store.schema import BLOCK, SEAL
 
 NAN_WITH_PAYLOAD = np.array(0x7FF8DEADBEEF0001, dtype=np.uint64).view(np.float64)
 
@@ -276,9 +277,9 @@ def test_text_longer_than_an_object_header_survives(tmp_path: Path) -> None:
 
 def unsealed(path: Path) -> Path:
     """The file without its seal, which would find any change before the checks that are to be tested do."""
-    if path.is_file() and path.read_bytes().startswith(store.SEAL):
+    if path.is_file() and path.read_bytes().startswith(SEAL):
         with path.open("r+b") as file:
-            file.write(bytes(store.BLOCK))
+            file.write(bytes(BLOCK))
     return path
 
 
@@ -287,7 +288,7 @@ def test_a_file_without_its_seal_is_read_all_the_same(run: Path) -> None:
     assert same(store.load(unsealed(run)), before)
 
 
-@pytest.mark.parametrize("place", [len(store.SEAL) + 3, store.BLOCK + 8, -1])
+@pytest.mark.parametrize("place", [len(SEAL) + 3, BLOCK + 8, -1])
 def test_the_seal_finds_a_changed_byte_before_hdf5_does(run: Path, place: int) -> None:
     content = bytearray(run.read_bytes())
     content[place] ^= 1

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from problems import HIMMELBLAU, surface_of
 
+from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.analyse.surface import surface_statistics
 from landscape_cli.profile import Estimate, Surface
 
@@ -53,12 +54,12 @@ def test_points_not_yet_measured_are_neither_counted_nor_the_lowest() -> None:
     found = surface_statistics(replace(surface, measured=measured))
     assert value(found["finite_fraction"]) == 1.0
     assert value(found["nan_count"]) == 0
-    assert value(found["min"]["estimate"]) == 0.25
+    assert value(found["min"][ITSELF]) == 0.25
 
 
 def test_the_lowest_point_is_found_with_its_coordinates_and_parameter_distance() -> None:
     found = surface_statistics(surface_of(bowl, "-2:2:5", "-3:3:7", gram=GRAM))["min"]
-    assert value(found["estimate"]) == 0.25
+    assert value(found[ITSELF]) == 0.25
     assert (found["x"], found["y"]) == (1.0, -1.0)
     assert value(found["distance"]) == pytest.approx(np.sqrt(4 - 6 + 9))
     assert value(found["drop"]) == pytest.approx(0.25 - 3.25)
@@ -67,7 +68,7 @@ def test_the_lowest_point_is_found_with_its_coordinates_and_parameter_distance()
 
 def test_himmelblau_s_lowest_grid_point_is_its_minimum_at_3_2() -> None:
     found = surface_statistics(surface_of(HIMMELBLAU.loss, "-5:5:11", "-5:5:11"))["min"]
-    assert (found["x"], found["y"], value(found["estimate"])) == (3.0, 2.0, 0.0)
+    assert (found["x"], found["y"], value(found[ITSELF])) == (3.0, 2.0, 0.0)
     assert value(found["drop"]) == -170.0
 
 
@@ -92,16 +93,14 @@ def test_the_error_of_the_drop_is_paired_and_that_of_the_minimum_is_not() -> Non
     found = surface_statistics(surface)["min"]
     here = 10 * common - 0.2 * slope
     assert found["drop"].stderr == pytest.approx(0.2 * slope.std(ddof=1) / 8)
-    assert found["estimate"].stderr == pytest.approx(here.std(ddof=1) / 8)
+    assert found[ITSELF].stderr == pytest.approx(here.std(ddof=1) / 8)
 
 
 def test_swapping_the_axes_swaps_the_coordinates_and_nothing_else() -> None:
     one = surface_statistics(surface_of(bowl, "-2:2:5", "-3:3:7", gram=GRAM))["min"]
     other = surface_statistics(surface_of(lambda x, y: bowl(y, x), "-3:3:7", "-2:2:5", gram=GRAM[::-1, ::-1]))["min"]
     assert (other["y"], other["x"]) == (one["x"], one["y"])
-    assert {k: other[k] for k in ("estimate", "distance", "drop")} == {
-        k: one[k] for k in ("estimate", "distance", "drop")
-    }
+    assert {k: other[k] for k in (ITSELF, "distance", "drop")} == {k: one[k] for k in (ITSELF, "distance", "drop")}
 
 
 def test_of_nothing_measured_nothing_is_said() -> None:
@@ -122,5 +121,5 @@ def test_without_a_finite_point_there_is_no_minimum(bad: float) -> None:
 def test_on_a_constant_the_lowest_point_is_still_a_finite_one(bad: float) -> None:
     surface = with_losses(surface_of(lambda x, y: 1 + 0 * x * y, "-2:2:5", "-2:2:5"), {(0, 0): bad, (0, 1): bad})
     found = surface_statistics(surface)["min"]
-    assert value(found["estimate"]) == 1.0
+    assert value(found[ITSELF]) == 1.0
     assert (found["x"], found["y"]) == (-2.0, 0.0)

@@ -41,8 +41,7 @@ def _finished(profile: Profile) -> Check:
 
 def _centre(profile: Profile) -> Iterator[Check]:
     for split, centre in profile.centre.items():
-        gap = abs(centre.loss - centre.plain_loss) / max(abs(centre.plain_loss), 1e-300)
-        text = f"{split}: the centre's loss and a plain pass of the checkpoint differ by {gap:.1g} relative"
+        text = f"{split}: the centre's loss is {centre.loss:.6g}, by a plain pass {centre.plain_loss:.6g}"
         same = agree(centre.loss, centre.plain_loss, profile.provenance.dtype or "float32")
         yield Check("centre equals checkpoint", same, text)
 
@@ -81,16 +80,17 @@ def _window(plane: PlaneRecord) -> Iterator[Check]:
     where = np.unravel_index(flat, rises.shape)
     rise = difference(float(surface.loss[where]), surface.loss_groups[where], surface.centre)
     highest = float(rises[where])
-    if highest < max(NARROW * DELTA, 3 * (rise.stderr or 0.0)):
-        text = f"{plane.name}: the loss rises by at most {highest:.2g}: the window is too narrow, widen it"
-        yield Check("window", False, text)
-        return
-    beside = _beside_centre(surface)
-    if beside > 10 * DELTA:
-        text = f"{plane.name}: one grid step from the centre the loss has risen by {beside:.2g}: the window is too wide"
-        yield Check("window", False, text + " or the grid too coarse for the basin")
-    else:
-        yield Check("window", True, f"{plane.name}: the window fits the basin")
+    beside, noise = _beside_centre(surface), 3 * (rise.stderr or 0.0)
+    found = {
+        f"the loss rises by at most {highest:.2g}: the window is too narrow, widen it": highest < NARROW * DELTA,
+        f"the highest rise, {highest:.2g}, is within three standard errors: widen the window or take more samples": (
+            highest < noise
+        ),
+        f"one grid step from the centre the loss has risen by {beside:.2g}: the window is too wide or the grid too "
+        "coarse for the basin": beside > 10 * DELTA,
+    }
+    wrong = next((text for text, so in found.items() if so), None)
+    yield Check("window", wrong is None, f"{plane.name}: {wrong or 'the window fits the basin'}")
 
 
 def _beside_centre(surface: Surface) -> float:

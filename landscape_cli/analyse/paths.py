@@ -1,6 +1,6 @@
 """The tree of statistics as flat names: `planes.main.train.surface.min`.
 
-A statistic that carries more than its estimate is a dict whose "estimate" is the number itself.
+A statistic that carries more than its estimate is a dict whose key ITSELF holds the number.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from typing import Any
 
 from landscape_cli.profile import Estimate
 
+ITSELF = ""  # no split, plane or metric can be called so
+
 
 def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Estimate]]:
     """Every Estimate of a tree of statistics with its dotted path; list items by index."""
@@ -18,7 +20,7 @@ def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Estimate]]:
     elif isinstance(tree, dict):
         for key, value in tree.items():
             deeper = f"{path}.{key}" if path else str(key)
-            yield from flatten(value, path if key == "estimate" else deeper)
+            yield from flatten(value, path if key == ITSELF else deeper)
     elif isinstance(tree, list):
         for index, value in enumerate(tree):
             yield from flatten(value, f"{path}.{index}")

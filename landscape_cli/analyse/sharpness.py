@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from landscape_cli.analyse import jackknife
+from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Surface
 
 EPSILONS = (0.1, 0.25, 0.5)
@@ -19,7 +20,7 @@ def plane_sharpness(surface: Surface) -> dict[str, Any]:
     the maximum is over grid points. Infinite if the box holds infinity; not measured if the box exceeds the window,
     holds no point beside the centre, or is not yet measured; not finite if it holds NaN.
     """
-    return {"plane_eps": [{"estimate": _plane_eps(surface, eps), "eps": eps} for eps in EPSILONS]}
+    return {"plane_eps": [{ITSELF: _plane_eps(surface, eps), "eps": eps} for eps in EPSILONS]}
 
 
 def _plane_eps(surface: Surface, eps: float) -> Estimate:
@@ -35,7 +36,7 @@ def _plane_eps(surface: Surface, eps: float) -> Estimate:
     losses, centre = surface.loss[box], surface.centre
     if centre.loss <= -1:
         return Estimate.missing("undefined")
-    if np.isnan(losses).any():
+    if np.isnan(losses).any() or not np.isfinite(centre.loss):
         return Estimate.missing("not finite")
     value = _keskar(float(losses.max()), centre.loss)
     if not np.isfinite(value):

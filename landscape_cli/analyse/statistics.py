@@ -27,7 +27,9 @@ def statistics(profile: Profile) -> dict[str, Any]:
     `gradient`, `hessian`, `sharpness` and `verdict` speak of the full parameter space; None until measured.
     """
     facts = profile.provenance.facts
-    penalty = {"weight_penalty": Estimate.of(float(facts["weight_penalty"]))} if facts.get("weight_decay") else {}
+    held = facts.get("weight_penalty")
+    number = Estimate.of(float(held)) if isinstance(held, int | float) else Estimate.missing("not measured")
+    penalty = {"weight_penalty": number} if facts.get("weight_decay") else {}
     return {
         "centre": {name: {**centre_statistics(centre), **penalty} for name, centre in profile.centre.items()},
         "planes": {

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from landscape_cli.analyse import jackknife
+from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Surface
 
 
@@ -38,7 +39,7 @@ def _lowest(surface: Surface) -> Any:
     point = np.array([axis.values[i] for axis, i in zip(surface.axes, where, strict=True)])
     groups, centre = surface.loss_groups[where], surface.centre
     return {
-        "estimate": jackknife.mean(float(surface.loss[where]), groups, centre.group_sizes),
+        ITSELF: jackknife.mean(float(surface.loss[where]), groups, centre.group_sizes),
         "x": float(point[0]),
         "y": float(point[1]) if surface.y is not None else None,
         "distance": Estimate.of(float(np.sqrt(point @ surface.gram @ point))),

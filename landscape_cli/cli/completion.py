@@ -6,6 +6,7 @@ import click
 from click.shell_completion import get_completion_class
 
 from landscape_cli.cli.console import common
+from landscape_cli.cli.output import say
 from landscape_cli.errors import ExitCode
 
 
@@ -18,5 +19,5 @@ def completion(shell: str) -> int:
 
     kind = get_completion_class(shell)
     assert kind is not None
-    click.echo(kind(cli, {}, "landscape", "_LANDSCAPE_COMPLETE").source())
+    say(kind(cli, {}, "landscape", "_LANDSCAPE_COMPLETE").source() + "\n")
     return ExitCode.OK

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +11,10 @@ import click
 
 from landscape_cli import store
 from landscape_cli.cli.console import common
+from landscape_cli.cli.output import say
 from landscape_cli.errors import ExitCode
 from landscape_cli.profile import Profile
+from landscape_cli.report.json import provenance_as_json
 from landscape_cli.report.numbers import plain
 
 
@@ -25,13 +26,12 @@ from landscape_cli.report.numbers import plain
 def info(run: Path, job: bool, name: str) -> int:
     """Print the provenance of RUN."""
     profile = store.load(run)
-    if job:
-        click.echo(f"# relative paths start from {plain(profile.provenance.folder)}")
-        click.echo("\n".join(plain(line) for line in profile.provenance.job.splitlines()))
-    elif name == "json":
-        click.echo(json.dumps(asdict(profile.provenance) | {"problem": profile.problem}, indent=2))
-    else:
-        click.echo("\n".join(plain(line) for line in _lines(profile)))
+    if name == "json" and not job:
+        say(json.dumps(provenance_as_json(profile), indent=2, allow_nan=False) + "\n")
+        return ExitCode.OK
+    head = f"# relative paths start from {profile.provenance.folder}"
+    lines = [head, *profile.provenance.job.splitlines()] if job else _lines(profile)
+    say("".join(f"{plain(line)}\n" for line in lines))
     return ExitCode.OK
 
 
@@ -56,7 +56,8 @@ def _lines(profile: Profile) -> list[str]:
     }
     for name, plane in profile.planes.items():
         size = " × ".join(str(len(axis)) for axis in plane.surface.axes)
-        table[f"plane {name}"] = f"{size} points, {'complete' if plane.complete else 'unfinished'}"
+        state = "complete" if plane.complete else f"unfinished; resume: {shlex.join(plane.argv)}"
+        table[f"plane {name}"] = f"{size} points, {state}"
     lines = [f"{key:<20} {value}" for key, value in table.items()]
     changed = {key: source for key, source in record.sources.items() if source != "default"}
     lines += [f"set by {source:<12} {key}" for key, source in sorted(changed.items())]

@@ -16,7 +16,7 @@ def refuse_another_problem(stored: Profile, hashes: Mapping[str, str], path: Pat
     differs = differing(own, hashes)
     if differs:
         raise LandscapeError(
-            f"{path.name} holds another problem: its {_listed(differs)}",
+            f"{path.name} holds another problem: it differs in {', '.join(differs)}",
             "choose another -o, or replace the whole file with --force",
         )
 
@@ -27,7 +27,7 @@ def refuse_another_plane(stored: PlaneRecord, settings: Mapping[str, Any], finge
         return
     differs = differing(stored.settings, settings) or ["recipe"]
     raise LandscapeError(
-        f"{path.name} holds another plane called {stored.name}: its {_listed(differs)}",
+        f"{path.name} holds another plane called {stored.name}: it differs in {', '.join(differs)}",
         f"give the plane another name, or replace it with --force={stored.name}",
     )
 
@@ -35,7 +35,3 @@ def refuse_another_plane(stored: PlaneRecord, settings: Mapping[str, Any], finge
 def differing(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
     """The keys whose values are not the same."""
     return [key for key in sorted(a.keys() | b.keys()) if a.get(key) != b.get(key)]
-
-
-def _listed(names: list[str]) -> str:
-    return f"{names[0]} differs" if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]} differ"

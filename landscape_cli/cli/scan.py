@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shlex
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,11 +15,13 @@ import click
 
 from landscape_cli import files, jobs, store
 from landscape_cli.cli.console import CONSOLE, common, duration, progress
+from landscape_cli.cli.output import say
 from landscape_cli.cli.resume import refuse_another_plane, refuse_another_problem
 from landscape_cli.cli.stopping import Stop, seconds, stopping
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
-from landscape_cli.jobs import Job, Layer
+from landscape_cli.jobs import Layer
 from landscape_cli.profile import Axis, Profile, grid_bytes
+from landscape_cli.settings import Job
 
 if TYPE_CHECKING:
     from landscape_cli.measure.directions import Plane
@@ -101,9 +106,12 @@ def scan(
         raise one_of("section to force", force, list(settings.planes))
     needed = _bytes(settings)
     if plan or output is None:
-        return show_plan(settings, needed)
+        with contextlib.redirect_stdout(sys.stderr):
+            lines = plan_lines(settings, needed)
+        say(lines)
+        return ExitCode.OK
     target = files.check_output(Path(output), needed)
-    with files.locked(target):
+    with files.locked(target), contextlib.redirect_stdout(sys.stderr):  # what the user's code prints is no data
         return Scan(settings, target, force, limit).run()
 
 
@@ -130,7 +138,8 @@ def read_job(job: Path | None, sets: tuple[str, ...], flags: dict[str, Any]) -> 
 
 def _value(name: str, given: Any) -> Any:
     if name == "directions":
-        return [part for item in given for part in item.split(",")]
+        kinds = "|".join(jobs.choices("directions", "DIRECTIONS"))
+        return [part for item in given for part in re.split(rf",(?=(?:{kinds})(?::|,|$))", item)]
     if name in ("metrics", "ignore"):
         return [item for item in given if item]
     if name in ("x", "y") and given.strip().startswith("["):
@@ -165,15 +174,17 @@ class Scan:
         problem = loaded.problem
         if existing:
             refuse_another_problem(existing, problem.hashes, self.path)
-        planes = load_planes(self.job, problem, store.READERS)
+        planes = load_planes(self.job, loaded, store.READERS)
         wanted = [plane for plane in planes if not self._finished(existing, plane)]
         if existing and not wanted:
-            CONSOLE.note(f"nothing to do: {self.path.name} is complete; next: {self._next()}")
+            CONSOLE.note(f"nothing to do: {self.path.name} holds all that this job asks for; next: {self._next()}")
+            self._name_unfinished(existing)
             return ExitCode.OK
         plan = self._plan(existing) or planner.choose(problem, self.job.run.batch_size)
         CONSOLE.detail(f"plan: {plan}")
         with stopping(self.max_seconds) as stop:
-            profile = self._start(existing, problem, planes, plan, loaded.files, loaded.notes)
+            notes = (*loaded.notes, *[note for plane in planes for note in plane.notes])
+            profile = self._start(existing, problem, planes, plan, loaded.files, notes)
             return self._measure(profile, problem, wanted, plan, stop)
 
     def _finished(self, existing: Profile | None, plane: Plane) -> bool:
@@ -206,8 +217,9 @@ class Scan:
 
         provenance = make_provenance(
             problem, plan, {f"planes.{n}": p.seed or 0 for n, p in self.job.planes.items()},
-            argv=resuming(CONSOLE.argv, self.force), job=jobs.to_toml(self.job), folder=str(self.job.folder),
-            sources=dict(self.job.sources), git_commit=git_commit(self.job.folder), notes=notes,
+            argv=self._again(), job=jobs.to_toml(self._job_of_all(existing)), folder=str(self.job.folder),
+            sources={**self._sources_before(existing), **self.job.sources}, git_commit=git_commit(self.job.folder),
+            notes=notes,
         )  # fmt: skip
         provenance = replace(provenance, hashes={**provenance.hashes, **hashes})
         if existing:
@@ -221,7 +233,21 @@ class Scan:
         for plane in planes:
             if plane.name not in kept_planes or self.force == plane.name:
                 kept_planes[plane.name] = new_record(problem, plane, centre, plan)
+            kept_planes[plane.name] = replace(kept_planes[plane.name], argv=self._again())
         return Profile(problem.sha256, provenance, centre, kept_planes)
+
+    def _again(self) -> tuple[str, ...]:
+        return resuming(CONSOLE.argv, self.force)
+
+    def _sources_before(self, existing: Profile | None) -> dict[str, str]:
+        held = existing.provenance.sources if existing else {}
+        return {key: source for key, source in held.items() if key.startswith("planes.")}
+
+    def _job_of_all(self, existing: Profile | None) -> Job:
+        """The job that would make the whole file: this one, and the planes that were there before it."""
+        if existing is None:
+            return self.job
+        return jobs.joined(existing.provenance.job, Path(existing.provenance.folder), self.job)
 
     def _measure(self, profile: Profile, problem: Problem, wanted: list[Plane], plan: Plan, stop: Stop) -> int:
         from landscape_cli.measure.scan import fill
@@ -256,7 +282,13 @@ class Scan:
             hint = "narrow the window, or look at the data and the loss; the file is kept"
             raise LandscapeError(f"no point of {', '.join(empty)} is finite", hint, ExitCode.INCONCLUSIVE)
         CONSOLE.note(f"{done} points in {self.path.name}; next: {self._next()}")
+        self._name_unfinished(profile)
         return ExitCode.OK
+
+    def _name_unfinished(self, profile: Profile) -> None:
+        for plane in profile.planes.values():
+            if not plane.complete:
+                CONSOLE.note(f"unfinished: the plane {plane.name}; resume: {shlex.join(plane.argv)}")
 
     def _next(self) -> str:
         return shlex.join(["landscape", "report", _shown(self.path)])
@@ -277,13 +309,13 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def show_plan(job: Job, needed: int) -> int:
+def plan_lines(job: Job, needed: int) -> str:
     """Points, passes, time, memory and bytes; nothing is written."""
     from landscape_cli.measure import planner
     from landscape_cli.measure.scan import load_planes, load_problem
 
-    problem = load_problem(job, store.READERS).problem
-    planes = load_planes(job, problem, store.READERS)
+    loaded = load_problem(job, store.READERS)
+    problem, planes = loaded.problem, load_planes(job, loaded, store.READERS)
     plan = planner.choose(problem, job.run.batch_size)
     most = max((len(plane.directions) for plane in planes), default=0)
     cost = planner.forecast(problem, plan, most)
@@ -300,9 +332,7 @@ def show_plan(job: Job, needed: int) -> int:
         ("memory: samples", _size(cost.bytes_samples)),
         ("file", _size(needed)),
     ]
-    for label, value in table:
-        click.echo(f"{label:<32} {value}")
-    return ExitCode.OK
+    return "".join(f"{label:<32} {value}\n" for label, value in table)
 
 
 def _size(count: int) -> str:

@@ -10,14 +10,14 @@ from landscape_cli.cli.console import CONSOLE
 from landscape_cli.report.tables import Run, Table, heading, tables
 
 
-def to_text(runs: list[Run]) -> str:
-    """Every run: its heading, then its tables."""
+def to_text(runs: list[Run], terminal: bool = True) -> str:
+    """Every run: its heading, then its tables; as wide as the terminal, coloured only for one."""
     from rich.console import Console
 
     out = io.StringIO()
-    colour = CONSOLE.colour_on(sys.stdout)
+    colour = terminal and CONSOLE.colour_on(sys.stdout)
     width = shutil.get_terminal_size((100, 24)).columns
-    console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False)
+    console = Console(file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False, emoji=False)
     for run in runs:
         console.print(heading(run), style="bold", markup=False)
         for table in tables(run):

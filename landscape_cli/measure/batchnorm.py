@@ -90,7 +90,10 @@ def batch_norms(model: nn.Module) -> list[nn.Module]:
     return [m for m in model.modules() if isinstance(m, kinds) and m.track_running_stats]
 
 
-def check(policy: str, model: nn.Module) -> None:
-    """Refuse to recompute the statistics of a model that has none."""
+def check(policy: str, model: nn.Module, towards_checkpoint: bool) -> None:
+    """Refuse to recompute the statistics of a model that has none, or to interpolate them towards nothing."""
     if policy == "recompute" and not batch_norms(model):
         raise LandscapeError("batchnorm = recompute, and the model has no batch norm", "use batchnorm = frozen")
+    if policy == "interpolate" and not towards_checkpoint:
+        hint = "use batchnorm = frozen, or recompute; interpolate goes with checkpoint:PATH"
+        raise LandscapeError("batchnorm = interpolate, and no direction leads to other statistics", hint)

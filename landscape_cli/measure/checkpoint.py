@@ -137,7 +137,7 @@ def _load_error(path: Path, error: BaseException, head: bytes, allow_pickle: boo
     text = str(error)
     pickled = head.startswith((b"PK", b"\x80"))
     refused = isinstance(error, pickle.UnpicklingError) and "weights_only" in text and not allow_pickle
-    if pickled and refused and (head.startswith(b"PK") or _whole_pickles(path)):
+    if pickled and refused and (_whole_records(path) if head.startswith(b"PK") else _whole_pickles(path)):
         named = re.search(r"GLOBAL ([\w.]+)", text)
         what = f" (it names {named[1]})" if named else ""
         return LandscapeError(
@@ -151,6 +151,15 @@ def _load_error(path: Path, error: BaseException, head: bytes, allow_pickle: boo
         return LandscapeError(f"{path} is a text file, not a checkpoint", "give a file written by torch.save")
     first = text.splitlines()[0][:200] if text else type(error).__name__
     return LandscapeError(f"{path} is damaged or no checkpoint: {first}", "save it again, or copy it again")
+
+
+def _whole_records(path: Path) -> bool:
+    """True if every record of an archive has the checksum that it was written with."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.testzip() is None
+    except DAMAGE:
+        return False
 
 
 def _whole_pickles(path: Path) -> bool:

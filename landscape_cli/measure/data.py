@@ -23,10 +23,10 @@ from torch.utils.data import (
 )
 
 from landscape_cli.errors import LandscapeError
-from landscape_cli.jobs import DataSettings
 from landscape_cli.measure import checkpoint
 from landscape_cli.measure.arrays import READERS, Reader, as_tensor
 from landscape_cli.profile import MAX_GROUPS
+from landscape_cli.settings import DataSettings
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 

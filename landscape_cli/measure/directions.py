@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
-from landscape_cli.jobs import ModelSettings, PlaneSettings
 from landscape_cli.measure import batchnorm, checkpoint, data
 from landscape_cli.measure.arrays import READERS, Reader, as_tensor
 from landscape_cli.measure.problem import Problem, Tensors, matches
 from landscape_cli.profile import Axis, Floats
+from landscape_cli.settings import ModelSettings, PlaneSettings
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class Direction:
     buffers: Tensors
     recipe: Mapping[str, Any]
     target: Tensors | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,11 @@ class Plane:
     batchnorm: str
     gram: Floats
     settings: Mapping[str, Any]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about its directions."""
+        return tuple(f"{self.name}: {note}" for direction in self.directions for note in direction.notes)
 
     @property
     def fingerprint(self) -> str:
@@ -73,7 +79,14 @@ class Request:
     model: ModelSettings
 
 
-Made = tuple[Tensors, Tensors, Tensors | None]  # parameters, buffers, target
+@dataclass(frozen=True)
+class Made:
+    """What a function of DIRECTIONS gives: displacements as they are before normalising, and notes for the user."""
+
+    parameters: Tensors
+    buffers: Tensors = field(default_factory=dict)
+    target: Tensors | None = None
+    notes: tuple[str, ...] = ()
 
 
 def random(problem: Problem, request: Request) -> Made:
@@ -83,15 +96,15 @@ def random(problem: Problem, request: Request) -> Made:
         digest = hashlib.sha256(f"{request.seed}/{request.axis}/{name}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         drawn[name] = torch.randn(weight.shape, generator=generator, dtype=torch.float32).to(weight)
-    return drawn, {}, None
+    return Made(drawn)
 
 
 def towards_checkpoint(problem: Problem, request: Request) -> Made:
     """Another checkpoint's weights (and running statistics) minus the centre's."""
-    other = _load_beside(problem, request)
+    other, notes = _load_beside(problem, request)
     moved = {n: other[n].to(w) - w for n, w in problem.centre.items()}
     buffers = {n: other[n].to(b) - b for n, b in problem.centre_buffers.items() if n in other}
-    return moved, buffers, other
+    return Made(moved, buffers, other, notes)
 
 
 def from_file(problem: Problem, request: Request) -> Made:
@@ -118,7 +131,7 @@ def from_file(problem: Problem, request: Request) -> Made:
                 f"the direction {key} of {path.name} does not fit: {shapes}", "finite floats are needed"
             )
         found[parameter] = tensor.to(weight)
-    return found, {}, None
+    return Made(found)
 
 
 DIRECTIONS: dict[str, Callable[[Problem, Request], Made]] = {
@@ -234,7 +247,8 @@ def make_plane(
     """
     if settings.batchnorm not in batchnorm.POLICIES:
         raise one_of("batch-norm policy", str(settings.batchnorm), [*batchnorm.POLICIES])
-    batchnorm.check(str(settings.batchnorm), problem.model)
+    towards = any(spec.startswith("checkpoint:") for spec in settings.directions or [])
+    batchnorm.check(str(settings.batchnorm), problem.model, towards)
     x, y = Axis.of(settings.x), None if settings.y is None else Axis.of(settings.y)
     asked = settings.directions or []
     how = settings.normalize if isinstance(settings.normalize, list) else [str(settings.normalize)] * len(asked)
@@ -265,10 +279,9 @@ def _make(
         raise LandscapeError(f"the direction {spec!r} cannot be used", f"write {what}")
     if normalize not in NORMALISATIONS:
         raise one_of("normalisation", normalize, [*NORMALISATIONS])
-    drawn, buffers, target = DIRECTIONS[kind](problem, request)
-    still = ignored(problem.model, drawn, settings.ignore or [])
-    kept = {n: torch.zeros_like(d) if n in still else d.double() for n, d in drawn.items()}
-    live = {n: d for n, d in kept.items() if n not in still}
+    drawn = DIRECTIONS[kind](problem, request)
+    still = ignored(problem.model, drawn.parameters, settings.ignore or [])
+    live = {n: d.double() for n, d in drawn.parameters.items() if n not in still}
     weights = {n: problem.centre[n].double() for n in live}
     against = {n: earlier.parameters[n].double() for n in live} if earlier else None
     scaled = NORMALISATIONS[normalize](live, weights, output_dims(problem.model), against)
@@ -279,10 +292,10 @@ def _make(
         "seed": request.seed if kind == "random" else None,
         "normalize": normalize,
         "ignored": len(still),
-        "sha256": tensors_sha256({**parameters, **{f"buffer {n}": b for n, b in buffers.items()}}),
+        "sha256": tensors_sha256({**parameters, **{f"buffer {n}": b for n, b in drawn.buffers.items()}}),
     }
     exact = normalize == "none" and not still and earlier is None
-    return Direction(parameters, buffers, recipe, target if exact else None)
+    return Direction(parameters, drawn.buffers, recipe, drawn.target if exact else None, drawn.notes)
 
 
 def _check_gram(name: str, gram: Floats) -> None:
@@ -352,8 +365,8 @@ def ignored(model: nn.Module, names: Mapping[str, Any], ignore: list[str]) -> se
     return still & set(names)
 
 
-def _load_beside(problem: Problem, request: Request) -> Tensors:
-    """The state of another checkpoint under the model's own names; the model itself is put back."""
+def _load_beside(problem: Problem, request: Request) -> tuple[Tensors, tuple[str, ...]]:
+    """The state of another checkpoint under the model's own names, and notes; the model itself is put back."""
     path = (request.folder / request.argument).resolve()
     before = {n: t.detach().clone() for n, t in problem.model.state_dict().items() if isinstance(t, Tensor)}
     settings = request.model
@@ -366,4 +379,4 @@ def _load_beside(problem: Problem, request: Request) -> Tensors:
                 if isinstance(tensor, Tensor):
                     tensor.copy_(before[name])
     exact = {n: found.state[n] for n in reached if n in found.state}  # not rounded to the model's dtype
-    return {**reached, **exact}
+    return {**reached, **exact}, found.notes

@@ -15,8 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from landscape_cli.errors import LandscapeError, one_of
-from landscape_cli.jobs import LossSettings
 from landscape_cli.measure.usercode import UserCode, looks_like_code
+from landscape_cli.settings import LossSettings
 
 PerSample = Callable[[Tensor, Tensor, LossSettings], Tensor]
 CHUNK = 1 << 24  # values of the outputs that are cast to float64 at a time: 128 MB
@@ -183,23 +183,34 @@ def _classes_last(outputs: Tensor, targets: Tensor, settings: LossSettings) -> t
     shape, indices = tuple(outputs.shape), not targets.is_floating_point()
     if indices and outputs.dim() == 2 and tuple(targets.shape) == (shape[0], 1):
         targets = targets[:, 0]
-    named = settings.class_dim
-    dims = [named % len(shape)] if named is not None and -len(shape) <= named < len(shape) else []
+    dim = class_dim(shape, tuple(targets.shape), indices, settings.class_dim)
+    return outputs.movedim(dim, -1), targets if indices else targets.movedim(dim, -1), indices
+
+
+def class_dim(outputs: tuple[int, ...], targets: tuple[int, ...], indices: bool, named: int | None) -> int:
+    """The dimension of the outputs that holds the classes, by shapes alone: the last, or of class indices 1.
+
+    Raises:
+        LandscapeError: neither fits, or both do.
+    """
+    rank = len(outputs)
     if named is None:
-        dims = [len(shape) - 1, 1]
-    if named is None and not indices and tuple(targets.shape) == shape and len(shape) > 2:
-        dims.sort(key=lambda dim: not bool((targets.sum(dim) - 1).abs().max() < 1e-4))  # probabilities sum to 1
-    for dim in dims:
-        if not 0 < dim < len(shape):
-            continue
-        if indices and tuple(targets.shape) == shape[:dim] + shape[dim + 1 :]:
-            return outputs.movedim(dim, -1), targets, True
-        if not indices and tuple(targets.shape) == shape:
-            return outputs.movedim(dim, -1), targets.movedim(dim, -1), False
-    raise LandscapeError(
-        f"outputs of shape {shape} and targets of shape {tuple(targets.shape)} ({targets.dtype}) do not fit",
-        "targets are class indices of the outputs' shape without the classes, or probabilities of the same shape",
-    )
+        dims = {rank - 1, 1} if indices else {rank - 1}
+    else:
+        dims = {named % rank} if -rank <= named < rank else set()
+    without = {dim: outputs[:dim] + outputs[dim + 1 :] if indices else outputs for dim in dims if 0 < dim < rank}
+    fitting = sorted(dim for dim, wanted in without.items() if wanted == targets)
+    if not fitting:
+        raise LandscapeError(
+            f"outputs of shape {outputs} and targets of shape {targets} do not fit",
+            "targets are class indices of the outputs' shape without the classes, or probabilities of the same shape",
+        )
+    if len(fitting) > 1:
+        raise LandscapeError(
+            f"outputs of shape {outputs} and targets of shape {targets}: are the classes in dimension 1 or {rank - 1}?",
+            f"say so: --set loss.class_dim={rank - 1}, or 1 as torch.nn.CrossEntropyLoss has them",
+        )
+    return fitting[0]
 
 
 def _weighted(probabilities: Tensor, log_p: Tensor) -> Tensor:

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from landscape_cli.errors import LandscapeError, one_of
 from landscape_cli.files import now
-from landscape_cli.jobs import DataSettings, LossSettings, ModelSettings, PlaneSettings, plane_with_defaults
 from landscape_cli.measure import planner
 from landscape_cli.measure.data import materialise
 from landscape_cli.measure.directions import make_plane
@@ -25,6 +24,7 @@ from landscape_cli.measure.provenance import make_provenance
 from landscape_cli.measure.scan import fill, measure_centre, new_record
 from landscape_cli.measure.usercode import UserCode, callable_hash
 from landscape_cli.profile import Axis, Profile, grid_bytes
+from landscape_cli.settings import DataSettings, LossSettings, ModelSettings, PlaneSettings, plane_with_defaults
 
 PerSampleLoss = Callable[[Tensor, Tensor], Tensor]
 

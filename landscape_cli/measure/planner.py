@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from landscape_cli.errors import LandscapeError
 from landscape_cli.measure import data
 from landscape_cli.measure.problem import Problem
 
@@ -32,9 +33,17 @@ class Plan:
 
     @classmethod
     def stored(cls, plan: Mapping[str, Any]) -> Plan:
-        """The plan of an unfinished run; its number of threads is set, so that the rest is the same to the bit."""
-        torch.set_num_threads(int(plan["threads"]))
-        return cls(str(plan["strategy"]), int(plan["batch"]), int(plan["points_per_pass"]), int(plan["threads"]))
+        """The plan of an unfinished run; its number of threads is set, so that the rest is the same to the bit.
+
+        Raises:
+            LandscapeError: it is none.
+        """
+        counts = [plan.get(name) for name in ("batch", "points_per_pass", "threads")]
+        if plan.get("strategy") != "in place" or not all(isinstance(n, int) and 0 < n < 2**31 for n in counts):
+            raise LandscapeError("the run file holds no plan to resume by", "measure anew with --force")
+        made = cls(**plan)
+        torch.set_num_threads(made.threads)
+        return made
 
 
 def choose(problem: Problem, batch_size: int | None = None) -> Plan:

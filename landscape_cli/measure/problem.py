@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from landscape_cli.errors import LandscapeError
-from landscape_cli.jobs import DataSettings, LossSettings, ModelSettings
 from landscape_cli.measure import data
 from landscape_cli.measure.data import Inputs, Split
-from landscape_cli.measure.losses import CLASS_LOSSES, Loss
+from landscape_cli.measure.losses import CLASS_LOSSES, Loss, class_dim
 from landscape_cli.measure.usercode import combined
+from landscape_cli.settings import DataSettings, LossSettings, ModelSettings
 
 Tensors = dict[str, Tensor]
 DTYPES: dict[str, torch.dtype] = {
@@ -212,18 +212,9 @@ def _forward(model: nn.Module, settings: ModelSettings) -> Callable[[Inputs], Te
 
 
 def _call(model: nn.Module, inputs: Inputs, how: str) -> Any:
-    how = (
-        how
-        if how != "auto"
-        else "kwargs"
-        if isinstance(inputs, dict)
-        else "args"
-        if isinstance(inputs, tuple)
-        else "single"
-    )
-    if how == "kwargs" and isinstance(inputs, dict):
+    if isinstance(inputs, dict) and how in ("auto", "kwargs"):
         return model(**inputs)
-    if how == "args":
+    if how == "args" or (how == "auto" and isinstance(inputs, tuple)):
         return model(*data.leaves(inputs))
     return model(inputs)
 
@@ -298,13 +289,22 @@ def _probe(problem: Problem, split: Split) -> None:
 
 
 def _check_labels(settings: LossSettings, outputs: Tensor, split: Split) -> None:
-    if settings.name not in CLASS_LOSSES or split.targets.is_floating_point() or outputs.dim() < 2:
+    """Class indices within the classes; probabilities that sum to 1 where the classes are taken to be."""
+    if settings.name not in CLASS_LOSSES:
         return
-    last = split.targets.shape[1:] == outputs.shape[1:-1] or outputs.dim() == 2
-    dim = settings.class_dim if settings.class_dim is not None else (-1 if last else 1)
-    if not -outputs.dim() <= dim < outputs.dim():
-        return  # the loss says so
-    classes, labels = outputs.shape[dim], split.targets[split.targets != settings.ignore_index]
+    targets, indices = split.targets, not split.targets.is_floating_point()
+    if indices and outputs.dim() == 2 and tuple(targets.shape) == (len(targets), 1):
+        targets = targets[:, 0]
+    shape = (len(targets), *outputs.shape[1:])
+    dim = class_dim(shape, tuple(targets.shape), indices, settings.class_dim)
+    if not indices:
+        if settings.class_dim is None and outputs.dim() > 2 and bool(((targets.sum(dim) - 1).abs() > 1e-3).any()):
+            raise LandscapeError(
+                f"the split {split.name} has soft labels that do not sum to 1 over their last dimension",
+                "say where the classes are, for example --set loss.class_dim=1",
+            )
+        return
+    classes, labels = outputs.shape[dim], targets[targets != settings.ignore_index]
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high >= classes:
         raise LandscapeError(
@@ -329,16 +329,15 @@ def _weights_sha256(model: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if isinstance(tensor, Tensor):
-            digest.update(
-                f"{name} {tuple(tensor.shape)}".encode()
-            )  # the same for a float64 run of a float32 checkpoint
+            digest.update(f"{name} {tuple(tensor.shape)}".encode())
+            # as float64, so that a float64 run of a float32 checkpoint has the same weights
             digest.update(data.tensor_bytes(tensor.double() if tensor.is_floating_point() else tensor))
     return digest.hexdigest()
 
 
 def _loss_sha256(loss: Loss) -> str:
     s = loss.settings
-    named = (s.name, s.metrics, s.label_smoothing, s.ignore_index, s.class_dim, s.delta)
+    named = (s.name, s.metrics, s.label_smoothing, s.ignore_index, s.class_dim, s.delta, s.weight_decay)
     by_code = [(name.rpartition(":")[2], sha) for name, sha in sorted(loss.code.items())]
     plain = [n for n in (s.name, *s.metrics) if n not in loss.code]
     return hashlib.sha256(repr((plain, by_code, named[2:])).encode()).hexdigest()

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
-from landscape_cli.jobs import Job
 from landscape_cli.measure import checkpoint, data, usercode
 from landscape_cli.measure.arrays import Reader
 from landscape_cli.measure.batchnorm import POLICIES
@@ -28,7 +27,9 @@ from landscape_cli.measure.problem import (
     place,
     plain_loss,
 )
+from landscape_cli.measure.usercode import UserCode
 from landscape_cli.profile import Centre, PlaneRecord, agree, empty_surface
+from landscape_cli.settings import Job
 
 Readers = Mapping[str, Reader]
 FILE = "file."  # hashes of files, which may differ while the problem is the same
@@ -36,9 +37,10 @@ FILE = "file."  # hashes of files, which may differ while the problem is the sam
 
 @dataclass(frozen=True)
 class Loaded:
-    """A job's problem, with the hashes of the files it came from and notes for the user."""
+    """A job's problem and the code of its model, with the hashes of the files it came from and notes for the user."""
 
     problem: Problem
+    factory: UserCode
     files: Mapping[str, str]
     notes: tuple[str, ...]
 
@@ -60,14 +62,14 @@ def load_problem(job: Job, readers: Readers) -> Loaded:
         raise LandscapeError(f"{factory.spec} returned a {type(model).__name__}", "return a torch.nn.Module")
     model = place(model, device, job.run.dtype)
     path = (job.folder / job.model.checkpoint).resolve()
-    with usercode.at_home(job.folder, *factory.beside):  # a pickled module's class is imported from there
+    with factory.unpickling():
         loaded = checkpoint.load_into(model, path, job.model.state_key, job.model.strict, job.model.allow_pickle)
     code = {"model": usercode.combined({"source": factory.sha256, "args": json.dumps(job.model.args, sort_keys=True)})}
     samples = {name: (*load_samples(job, name, readers), settings) for name, settings in job.data.items()}
     loss = load_loss(job)
     problem = make_problem(model, samples, loss, job.model, device, job.run.dtype, code)
     files = {f"{FILE}checkpoint": loaded.sha256, f"{FILE}factory": factory.sha256}
-    return Loaded(problem, files, loaded.notes)
+    return Loaded(problem, factory, files, loaded.notes)
 
 
 def load_samples(job: Job, name: str, readers: Readers) -> tuple[Inputs, Tensor]:
@@ -88,9 +90,10 @@ def load_loss(job: Job) -> Loss:
     return make_loss(job.loss, {n: usercode.load(n, job.folder) for n in names if usercode.looks_like_code(n)})
 
 
-def load_planes(job: Job, problem: Problem, readers: Readers) -> list[Plane]:
+def load_planes(job: Job, loaded: Loaded, readers: Readers) -> list[Plane]:
     """Every plane of the job."""
-    return [make_plane(n, s, problem, job.model, job.folder, readers) for n, s in job.planes.items()]
+    with loaded.factory.unpickling():
+        return [make_plane(n, s, loaded.problem, job.model, job.folder, readers) for n, s in job.planes.items()]
 
 
 def measure_centre(problem: Problem, plan: Plan) -> dict[str, Centre]:

@@ -32,6 +32,17 @@ class UserCode:
     folder: Path
     beside: tuple[Path, ...] = ()  # more folders to import from
 
+    @contextlib.contextmanager
+    def unpickling(self) -> Iterator[None]:
+        """Where the classes of a pickled module are found: beside this code, and those of a script in its module."""
+        script, module = sys.modules["__main__"], sys.modules.get(getattr(self.call, "__module__", ""))
+        with at_home(self.folder, *self.beside):
+            try:
+                sys.modules["__main__"] = module or script
+                yield
+            finally:
+                sys.modules["__main__"] = script
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call it in the job's folder; what it raises becomes an error that names it."""
         with at_home(self.folder, *self.beside):

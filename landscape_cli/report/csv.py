@@ -6,6 +6,7 @@ import csv
 import io
 
 from landscape_cli.analyse.paths import flatten
+from landscape_cli.report.numbers import plain
 from landscape_cli.report.tables import Run
 
 COLUMNS = ("file", "metric", "value", "stderr", "status", "bound")
@@ -19,5 +20,5 @@ def to_csv(runs: list[Run]) -> str:
     for run in runs:
         for path, estimate in flatten(dict(run.tree)):
             numbers = ["" if n is None else repr(float(n)) for n in (estimate.value, estimate.stderr)]
-            writer.writerow([run.file, path, *numbers, estimate.status, estimate.bound])
+            writer.writerow([plain(run.file), path, *numbers, estimate.status, estimate.bound])
     return out.getvalue()

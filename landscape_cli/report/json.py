@@ -7,7 +7,8 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from landscape_cli.profile import Estimate
+from landscape_cli.analyse.paths import ITSELF
+from landscape_cli.profile import Estimate, Profile
 from landscape_cli.report.tables import Run
 
 FORMAT_VERSION = 1
@@ -21,9 +22,12 @@ def to_json(runs: list[Run]) -> str:
 
 def run_as_json(run: Run) -> dict[str, Any]:
     """One run: its file, provenance and tree of statistics."""
-    provenance = asdict(run.profile.provenance)
-    provenance["problem"] = run.profile.problem
-    return {"file": run.file, "provenance": plain_values(provenance), **plain_values(dict(run.tree))}
+    return {"file": run.file, "provenance": provenance_as_json(run.profile), **plain_values(dict(run.tree))}
+
+
+def provenance_as_json(profile: Profile) -> Any:
+    """What was run, with what and when, and the hash of the problem."""
+    return plain_values({**asdict(profile.provenance), "problem": profile.problem})
 
 
 def plain_values(tree: Any) -> Any:
@@ -31,8 +35,8 @@ def plain_values(tree: Any) -> Any:
     if isinstance(tree, Estimate):
         return plain_values(asdict(tree))
     if isinstance(tree, dict):
-        inner = {str(key): plain_values(value) for key, value in tree.items() if key != "estimate"}
-        return {**plain_values(tree["estimate"]), **inner} if "estimate" in tree else inner
+        inner = {str(key): plain_values(value) for key, value in tree.items() if key != ITSELF}
+        return {**plain_values(tree[ITSELF]), **inner} if ITSELF in tree else inner
     if isinstance(tree, list | tuple):
         return [plain_values(item) for item in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree

@@ -36,5 +36,5 @@ def rounded(value: float, error: float) -> tuple[str, str]:
 
 
 def plain(text: str) -> str:
-    """Text from a file without control characters, so that it cannot move the cursor or forge a line."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069]", "?", text)
+    """Text that cannot move the cursor, forge a line or fail to be UTF-8."""
+    return re.sub(r"[\ud800-\udfff\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069]", "?", text)

@@ -14,7 +14,7 @@ from landscape_cli.report.numbers import estimate_text, plain
 # What each statistic is, in one line: metric name without indices -> (unit, gloss).
 LEGEND: dict[str, tuple[str, str]] = {
     "centre.loss": ("loss", "mean loss at the checkpoint"),
-    "centre.weight_penalty": ("loss", "½·weight decay·‖θ‖², not part of the loss"),
+    "centre.weight_penalty": ("loss", "½·weight decay·‖θ‖² of the selected parameters, not part of the loss"),
     "surface.finite_fraction": ("1", "share of the measured points that are finite"),
     "surface.nan_count": ("points", "measured points whose loss is NaN"),
     "surface.inf_count": ("points", "measured points whose loss is infinite"),

@@ -1,0 +1,12 @@
+"""The run file: one HDF5 file per run. The only importer of h5py.
+
+The image is built in memory and replaces the file by write, fsync, rename, so that a crash, a full disk or a second
+writer never leaves half a file. Every file is read as if an enemy had written it.
+"""
+
+from landscape_cli.store.guard import READERS, Arrays
+from landscape_cli.store.read import load
+from landscape_cli.store.schema import SCHEMA, SCHEMA_VERSION
+from landscape_cli.store.write import Saver, image, save
+
+__all__ = ["READERS", "SCHEMA", "SCHEMA_VERSION", "Arrays", "Saver", "image", "load", "save"]

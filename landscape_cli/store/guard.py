@@ -1,0 +1,140 @@
+"""HDF5 read as if an enemy had written it: hard links only, nothing outside the file, no size that cannot be."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from landscape_cli.errors import LandscapeError
+from landscape_cli.profile import MAX_BYTES
+
+MAX_TEXT = 16 << 20
+MAX_NAMES, MAX_PATH = 100_000, 1000
+DAMAGE = (
+    OSError, RuntimeError, KeyError, ValueError, TypeError, AttributeError, RecursionError, MemoryError, OverflowError,
+)  # fmt: skip
+
+
+def group_of(parent: h5py.Group, name: str) -> h5py.Group:
+    """A group by its name; a hard link."""
+    found = _linked(parent, name)
+    if not isinstance(found, h5py.Group):
+        raise ValueError(f"{parent.name}/{name} is no group")
+    return found
+
+
+def _linked(parent: h5py.Group, name: str) -> Any:
+    """A member by a hard link: soft and external ones could lead to any file of the user's."""
+    if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
+        raise ValueError(f"{clean(name)} is a link to somewhere else")
+    return parent[name]
+
+
+def array(parent: h5py.Group, name: str, rank: int, kind: str = "f") -> NDArray[Any]:
+    """A dataset of this rank, float64 or bool, stored in this file, of a size that can be."""
+    found = _linked(parent, name)
+    if not isinstance(found, h5py.Dataset) or found.ndim != rank:
+        raise ValueError(f"{parent.name}/{name} is no array of rank {rank}")
+    if found.dtype != (np.dtype(bool) if kind == "b" else np.dtype(np.float64)):
+        raise ValueError(f"{parent.name}/{name} holds {found.dtype}")
+    check_dataset(found)
+    return np.asarray(found[()])
+
+
+def check_dataset(dataset: h5py.Dataset) -> None:
+    """Refuse storage outside the file, unknown filters, and shapes that declare more than the file can hold."""
+    if dataset.is_virtual or dataset.external:
+        raise ValueError(f"{dataset.name} keeps its values in another file")
+    options = dataset.id.get_create_plist()
+    used = {options.get_filter(i)[0] for i in range(options.get_nfilters())}
+    if used - {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}:
+        raise ValueError(f"{dataset.name} uses filters that cannot be")
+    size = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
+    chunk = int(np.prod(dataset.chunks or (0,), dtype=object)) * dataset.dtype.itemsize
+    held = dataset.id.get_storage_size() * (1100 if h5py.h5z.FILTER_DEFLATE in used else 1)
+    if size > min(MAX_BYTES, held) or chunk > MAX_BYTES:
+        raise ValueError(f"{dataset.name} declares {size} bytes and holds {dataset.id.get_storage_size()}")
+
+
+def text(parent: h5py.Group, name: str) -> str:
+    """A text attribute of a size that can be."""
+    attribute = h5py.h5a.open(parent.id, name.encode())
+    if attribute.shape != () or attribute.get_storage_size() > MAX_TEXT:
+        raise ValueError(f"the attribute {name} is no text")
+    value = parent.attrs[name]
+    if name == "schema_version" or not isinstance(value, str) or len(value) > MAX_TEXT:
+        raise ValueError(f"the attribute {name} is no text")
+    return value
+
+
+def parsed(parent: h5py.Group, name: str, kind: type) -> Any:
+    """A text attribute that holds JSON of this type."""
+    value = json.loads(text(parent, name))
+    if not isinstance(value, kind):
+        raise ValueError(f"the attribute {name} is no {kind.__name__}")
+    return value
+
+
+def clean(text: str) -> str:
+    """What the library says of a hostile file may quote it: printable ASCII is left."""
+    return re.sub(r"[^\x20-\x7e]", "?", text)
+
+
+class Arrays(Mapping[str, Any]):
+    """The datasets of any HDF5 file by path without the leading slash, each checked and read when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.names: list[str] = []
+        self._seen: set[int] = set()  # addresses of groups: hard links can go in circles
+        with self._open() as file:
+            self._walk(file, "")
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[h5py.File]:
+        try:
+            with h5py.File(self.path, "r", locking=False) as file:
+                yield file
+        except DAMAGE as error:
+            raise LandscapeError(f"{self.path} cannot be used: {clean(str(error))}", "save it again") from error
+
+    def _walk(self, group: h5py.Group, prefix: str) -> None:
+        address = h5py.h5o.get_info(group.id).addr
+        if address in self._seen:
+            return
+        self._seen.add(address)
+        for name in group:
+            if len(self.names) > MAX_NAMES or len(prefix) > MAX_PATH:
+                raise ValueError("it holds more names than can be")
+            if isinstance(group.get(name, getlink=True), h5py.HardLink):
+                member = group[name]
+                if isinstance(member, h5py.Group):
+                    self._walk(member, f"{prefix}{name}/")
+                elif isinstance(member, h5py.Dataset):
+                    self.names.append(f"{prefix}{name}")
+
+    def __getitem__(self, name: str) -> Any:
+        with self._open() as file:
+            dataset = file[name]
+            check_dataset(dataset)
+            return dataset[()]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+READERS = {".h5": Arrays, ".hdf5": Arrays}
