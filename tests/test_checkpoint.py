@@ -304,6 +304,17 @@ def test_a_pickled_module_loads_where_it_is_allowed(tmp_path: Path, new: bool, n
     assert any("unpickled freely" in note for note in loaded.notes)
 
 
+def test_a_damaged_archive_is_never_said_to_need_unpickling(tmp_path: Path) -> None:
+    """A flipped byte can turn the name of a function that is allowed into one that is not."""
+    path = saved(tmp_path / "net.pt", weights())
+    whole = path.read_bytes()
+    at = whole.index(b"_rebuild_tensor_v2")
+    path.write_bytes(whole[:at] + b"X" + whole[at + 1 :])
+    error = refused(path)
+    assert "damaged" in error.message
+    assert "pickle" not in error.hint
+
+
 def test_a_module_whose_class_is_not_here_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "net.pt"
     path.write_bytes(pickled_call("no_such_module_anywhere", "Net"))

@@ -468,3 +468,30 @@ def test_the_hash_follows_weights_data_loss_selection_and_dtype() -> None:
 )
 def test_two_losses_agree_up_to_rounding(a: float, b: float, dtype: str, same: bool) -> None:
     assert agree(a, b, dtype) is same
+
+
+# ---------------------------------------------------------------- where the classes are
+
+
+class Grid(nn.Module):
+    """(B, 4) -> (B, 3, 5) scores."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(4, 15)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        out: Tensor = self.linear(inputs).unflatten(1, (3, 5))
+        return out
+
+
+def test_soft_labels_that_sum_to_one_elsewhere_must_say_where() -> None:
+    probabilities = torch.randn(40, 3, 5).softmax(-1)
+    problem_of(Grid(), targets=probabilities)
+    with pytest.raises(LandscapeError, match="do not sum to 1 over their last dimension"):
+        problem_of(Grid(), targets=torch.randn(40, 3, 5).softmax(1))
+
+
+def test_labels_out_of_range_in_the_second_dimension_are_refused() -> None:
+    with pytest.raises(LandscapeError, match="labels from 0 to 3 and the model 3 classes"):
+        problem_of(Grid(), targets=torch.arange(200).reshape(40, 5) % 4)

@@ -109,6 +109,15 @@ def test_an_output_that_cannot_be_loses_nothing(run: Path, capsys: Capture, outp
     assert {path.name: path.read_bytes() for path in run.parent.iterdir()} == before
 
 
+@pytest.mark.parametrize("output", ["run.h5", "./run.h5", "link.h5"])
+def test_force_never_overwrites_the_file_that_is_read(run: Path, capsys: Capture, output: str) -> None:
+    Path("link.h5").symlink_to("run.h5")
+    before = run.read_bytes()
+    assert main(["report", str(run), "-o", output, "--force"]) == ExitCode.USAGE
+    assert two_lines(capsys.readouterr().err)
+    assert run.read_bytes() == before
+
+
 def test_an_unfinished_run_is_written_too_and_exits_3(run: Path) -> None:
     profile = a_profile()
     profile.planes["main"].surface.measured[0] = False

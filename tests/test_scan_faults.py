@@ -624,6 +624,60 @@ def test_data_that_cannot_be_are_two_lines(home: Path, capsys: Capture, kind: st
     assert not (home / "run.h5").exists()
 
 
+# ---------------------------------------------------------------- checkpoints as scripts leave them
+
+SCRIPT = """
+import torch
+exec(open("net.py").read())
+model = Net()
+model.load_state_dict(torch.load("net.pt", weights_only=True))
+torch.save(model, "whole.pt")
+"""
+
+
+@pytest.mark.parametrize("where", ["--checkpoint=whole.pt", "--directions=checkpoint:whole.pt,random"])
+def test_a_module_that_a_script_pickled_is_found_in_the_factory_s_module(home: Path, where: str) -> None:
+    """Its class was called __main__.Net there."""
+    subprocess.run([sys.executable, "-c", SCRIPT], check=True)
+    if "directions" in where:
+        torch.save({**STATE, "b": torch.tensor([3.0])}, home / "net.pt")
+    assert scan("job.toml", "-o", "run.h5", where) == ExitCode.USAGE  # not without being asked
+    assert scan("job.toml", "-o", "run.h5", where, "--allow-pickle") == 0
+
+
+def test_keys_that_a_direction_lacks_are_noted_with_its_plane(home: Path, capsys: Capture) -> None:
+    torch.save({"w": STATE["w"] + 1}, home / "part.pt")
+    where = "--directions=checkpoint:part.pt,random"
+    assert "missing" in refused(capsys, 2, "job.toml", "-o", "run.h5", where)
+    assert scan("job.toml", "-o", "run.h5", where, "--no-strict") == 0
+    assert any(note.startswith("main: ") and "1 missing: b" in note for note in store.load("run.h5").provenance.notes)
+
+
+def test_a_path_may_hold_a_comma(home: Path) -> None:
+    torch.save({**STATE, "b": torch.tensor([3.0])}, home / "lr=0.1,wd=0.pt")
+    assert scan("job.toml", "-o", "run.h5", "--directions=checkpoint:lr=0.1,wd=0.pt,random") == 0
+    assert store.load("run.h5").planes["main"].directions[0]["from"] == "lr=0.1,wd=0.pt"
+
+
+def test_another_weight_decay_is_another_problem(home: Path, capsys: Capture) -> None:
+    assert scan("job.toml", "-o", "run.h5") == 0
+    assert "differs in loss" in refused(capsys, 2, "job.toml", "-o", "run.h5", "--set", "loss.weight_decay=0.1")
+
+
+def test_each_plane_keeps_the_command_that_measures_it(home: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    after(4, monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
+    assert scan("job.toml", "-o", "run.h5") == ExitCode.INTERRUPTED
+    monkeypatch.undo()
+    monkeypatch.chdir(home)
+    (home / "line.toml").write_text(JOB.replace("main", "line").replace('y = "-1:1:3"', ""))
+    assert scan("line.toml", "-o", "run.h5") == 0
+    assert "unfinished: the plane main; resume: landscape scan job.toml -o run.h5" in capsys.readouterr().err
+    assert main(["info", "run.h5"]) == 0
+    assert "unfinished; resume: landscape scan job.toml -o run.h5" in capsys.readouterr().out
+    assert scan("job.toml", "-o", "run.h5") == 0
+    assert store.load("run.h5").complete
+
+
 # ---------------------------------------------------------------- numbers that are not there
 
 
