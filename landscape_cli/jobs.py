@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import math
 import re
 import tomllib
 import types
@@ -25,6 +24,7 @@ from landscape_cli.settings import (
     ModelSettings,
     PlaneSettings,
     RunSettings,
+    check,
     plane_with_defaults,
 )
 
@@ -171,12 +171,12 @@ def _build(merged: dict[str, dict[str, Any]], sources: dict[str, str], folder: P
     job = Job(
         settings(ModelSettings, "model"), tables("data"), settings(LossSettings, "loss"), planes, run, folder, sources
     )
-    _check(job)
+    _check_present(job)
+    check(job)
     return job
 
 
-def _check(job: Job) -> None:
-    """What the types cannot say. Files are looked at when they are read."""
+def _check_present(job: Job) -> None:
     for value, key, flag in (
         (job.model.factory, "model.factory", "--model FILE.py:CALLABLE"),
         (job.model.checkpoint, "model.checkpoint", "--checkpoint PATH"),
@@ -188,21 +188,6 @@ def _check(job: Job) -> None:
     for name, split in job.data.items():
         if not split.source:
             raise LandscapeError(f"the split {name} has no source", f"set data.{name}.source")
-        _positive(f"data.{name}.samples", split.samples)
-        _positive(f"data.{name}.scale", split.scale)
-    _positive("run.batch_size", job.run.batch_size)
-    _positive("loss.delta", job.loss.delta)
-    if not 0 <= job.loss.weight_decay < math.inf:
-        raise LandscapeError(f"loss.weight_decay is {job.loss.weight_decay}", "give 0 or more")
-    if not 0 <= job.loss.label_smoothing <= 1:
-        raise LandscapeError("loss.label_smoothing must lie between 0 and 1", "0.1 is usual")
-    if job.model.call not in ("auto", "single", "args", "kwargs"):
-        raise one_of("value of model.call", job.model.call, ["auto", "single", "args", "kwargs"])
-
-
-def _positive(key: str, value: float | None) -> None:
-    if value is not None and not 0 < value < math.inf:
-        raise LandscapeError(f"{key} must be positive, not {value}", "give 1 or more, or leave it out")
 
 
 def _typed(key: str, value: Any, hint: Any) -> Any:

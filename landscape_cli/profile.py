@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
@@ -20,6 +20,8 @@ Floats = NDArray[np.float64]
 Status = Literal["ok", "not measured", "not finite", "not converged", "undefined"]
 Bound = Literal["exact", "lower", "upper"]
 
+NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a split, a plane or a metric
+RESERVED = ("axis_x", "axis_y", "gram")  # of a plane in the run file: no split can be called so
 MAX_GROUPS = 64
 MAX_BYTES = 4 << 30  # of one plane's arrays: what we refuse to plan, write or read
 
@@ -260,6 +262,20 @@ class Profile:
     def with_provenance(self, **changes: Any) -> Profile:
         """The same run with some of its provenance replaced."""
         return replace(self, provenance=replace(self.provenance, **changes))
+
+
+def check_names(splits: Iterable[str], others: Iterable[str]) -> None:
+    """Refuse names that the run file cannot hold, of splits and of others (planes, metrics).
+
+    Raises:
+        LandscapeError: not up to 64 letters, digits, - and _; or a split called as a part of a plane.
+    """
+    splits = list(splits)
+    wrong = [name for name in [*splits, *others] if not NAME.fullmatch(name)]
+    wrong += [name for name in splits if name in RESERVED]
+    if wrong:
+        hint = f"use up to 64 letters, digits, - and _; not {', '.join(RESERVED)}"
+        raise LandscapeError(f"nothing in a run file can be called {wrong[0]!r}", hint)
 
 
 def agree(a: float, b: float, dtype: str) -> bool:

@@ -6,12 +6,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from landscape_cli.errors import LandscapeError
+from landscape_cli.errors import LandscapeError, one_of
+from landscape_cli.profile import check_names
 
 
 @dataclass(frozen=True)
@@ -125,3 +127,31 @@ def plane_with_defaults(name: str, plane: PlaneSettings, seed: int) -> PlaneSett
         "seed": seed,
     }
     return dataclasses.replace(plane, **{k: v for k, v in defaults.items() if getattr(plane, k) is None})
+
+
+CALLS = ("auto", "single", "args", "kwargs")  # values of model.call
+
+
+def check(job: Job) -> None:
+    """Refuse values that no type can refuse. Files are looked at when they are read.
+
+    Raises:
+        LandscapeError: a name that cannot be stored, or a number out of its range.
+    """
+    check_names(job.data, job.planes)
+    for name, split in job.data.items():
+        _positive(f"data.{name}.samples", split.samples)
+        _positive(f"data.{name}.scale", split.scale)
+    _positive("run.batch_size", job.run.batch_size)
+    _positive("loss.delta", job.loss.delta)
+    if not 0 <= job.loss.weight_decay < math.inf:
+        raise LandscapeError(f"loss.weight_decay is {job.loss.weight_decay}", "give 0 or more")
+    if not 0 <= job.loss.label_smoothing <= 1:
+        raise LandscapeError("loss.label_smoothing must lie between 0 and 1", "0.1 is usual")
+    if job.model.call not in CALLS:
+        raise one_of("value of model.call", job.model.call, [*CALLS])
+
+
+def _positive(key: str, value: float | None) -> None:
+    if value is not None and not 0 < value < math.inf:
+        raise LandscapeError(f"{key} must be positive, not {value}", "give 1 or more, or leave it out")

@@ -503,13 +503,6 @@ def test_a_tensor_that_is_no_plain_real_one_is_refused_by_name(tmp_path: Path, k
     assert "weight" in refused(path, nn.Linear(3, 2)).message
 
 
-def test_a_model_without_real_tensors_is_refused(tmp_path: Path) -> None:
-    path = saved(tmp_path / "net.pt", with_weight(torch.ones(2, 3)))
-    for model in (nn.LazyLinear(2), nn.Linear(3, 2, device="meta")):
-        error = refusal(lambda model=model: load_into(model, path))  # type: ignore[misc]
-        assert "lazy or meta" in error.message
-
-
 def test_a_complex_model_is_refused(tmp_path: Path) -> None:
     state = with_weight(torch.ones(2, 3, dtype=torch.complex64)) | {"bias": torch.zeros(2, dtype=torch.complex64)}
     path = saved(tmp_path / "net.pt", state)

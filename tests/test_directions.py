@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from landscape_cli.errors import ExitCode, LandscapeError
-from landscape_cli.measure.directions import DIRECTIONS, NORMALISATIONS, Plane, by_filter, make_plane, output_dims
+from landscape_cli.measure.directions import DIRECTIONS, NORMALISATIONS, Plane, by_filter, make_plane
+from landscape_cli.measure.filters import output_dims
 from landscape_cli.measure.losses import make_loss
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.settings import DataSettings, LossSettings, ModelSettings, PlaneSettings, plane_with_defaults

@@ -14,7 +14,7 @@ import pytest
 from landscape_cli import jobs, settings
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.jobs import Layer
-from landscape_cli.measure import batchnorm, directions, losses, problem
+from landscape_cli.measure import batchnorm, directions, losses, model
 from landscape_cli.settings import Job
 
 MINIMAL = """
@@ -466,7 +466,7 @@ def test_the_job_written_down_holds_every_default_in_full(tmp_path: Path) -> Non
         ("directions", "DIRECTIONS", directions.DIRECTIONS),
         ("directions", "NORMALISATIONS", directions.NORMALISATIONS),
         ("batchnorm", "POLICIES", batchnorm.POLICIES),
-        ("problem", "DTYPES", problem.DTYPES),
+        ("model", "DTYPES", model.DTYPES),
     ],
 )
 def test_the_choices_read_from_the_source_are_those_of_the_dict(module: str, table: str, real: dict[str, Any]) -> None:

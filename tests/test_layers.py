@@ -21,7 +21,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "profile": {"errors"},
     "files": {"errors"},
-    "settings": {"errors"},
+    "settings": {"errors", "profile"},
     "jobs": {"errors", "settings"},
     "store": {*BASE, "files"},
     "measure": {*BASE, "files", "settings"},

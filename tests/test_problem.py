@@ -488,7 +488,7 @@ class Grid(nn.Module):
 def test_soft_labels_that_sum_to_one_elsewhere_must_say_where() -> None:
     probabilities = torch.randn(40, 3, 5).softmax(-1)
     problem_of(Grid(), targets=probabilities)
-    with pytest.raises(LandscapeError, match="do not sum to 1 over their last dimension"):
+    with pytest.raises(LandscapeError, match="do not sum to 1 over dimension 2"):
         problem_of(Grid(), targets=torch.randn(40, 3, 5).softmax(1))
 
 

@@ -76,7 +76,7 @@ def _listed(names: list[str]) -> str:
 @click.option("--orthogonal/--no-orthogonal", default=None, help="Second direction orthogonal within each filter.")
 @click.option("--batchnorm", help=_listed(jobs.choices("batchnorm", "POLICIES")) + ".")
 @click.option("--device", help="auto, cpu, cuda, cuda:N, mps.")
-@click.option("--dtype", help=_listed(jobs.choices("problem", "DTYPES")) + ".")
+@click.option("--dtype", help=_listed(jobs.choices("model", "DTYPES")) + ".")
 @click.option("--seed", type=int, help="Of every plane that names none.")
 @click.option("--batch-size", type=int, help="Samples per pass; changes no result.")
 @click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Any key of the job.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +17,10 @@ from landscape_cli.errors import LandscapeError
 from landscape_cli.measure import checkpoint
 
 Reader = Callable[[Path], Mapping[str, Any]]  # a file's arrays by name
-DAMAGE = (zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError)
+DAMAGE = (
+    zipfile.BadZipFile, zlib.error, OSError, ValueError, EOFError, MemoryError, NotImplementedError, RuntimeError,
+    KeyError, TypeError, SyntaxError, tokenize.TokenError,  # NumPy reads its headers as Python
+)  # fmt: skip
 
 
 def as_tensor(array: Any, where: str) -> Tensor:
@@ -61,7 +65,8 @@ class _Npz(Mapping[str, Any]):
         self.path = path
         try:
             with zipfile.ZipFile(path) as archive:
-                self.sizes = {i.filename.removesuffix(".npy"): i.file_size for i in archive.infolist()}
+                infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+                self.sizes = {info.filename.removesuffix(".npy"): info.file_size for info in infos}
         except DAMAGE as error:
             raise _damaged(path, error) from None
 
@@ -96,7 +101,13 @@ def _damaged(path: Path, error: BaseException) -> LandscapeError:
 
 def read_torch(path: Path) -> Mapping[str, Any]:
     """The tensors of a .pt file: a dict of them, or a pair (inputs, targets)."""
-    tree = checkpoint.read(path)
+    try:
+        tree = checkpoint.read(path)
+    except LandscapeError as error:
+        if "--allow-pickle" not in error.hint:
+            raise
+        hint = "save {'inputs': x, 'targets': y}, tensors both; or name a FILE.py:CALLABLE that loads it"
+        raise LandscapeError(error.message, hint) from error
     if isinstance(tree, tuple | list) and len(tree) == 2:
         tree = dict(zip(("inputs", "targets"), tree, strict=True))
     if not isinstance(tree, Mapping):

@@ -34,7 +34,7 @@ def recompute(problem: Problem, displacement: Delta) -> None:
     """
     layers = batch_norms(problem.model)
     sums = {layer: _Moments() for layer in layers}
-    hooks = [layer.register_forward_pre_hook(lambda m, args: sums[m].add(args[0])) for layer in layers]
+    hooks = [layer.register_forward_pre_hook(sums[layer].see, with_kwargs=True) for layer in layers]
     split = next(iter(problem.splits.values()))
     blocks = -(-len(split) // RECOMPUTE_BLOCK)
     kept = {layer: (layer.momentum, layer.training) for layer in layers}
@@ -67,6 +67,10 @@ class _Moments:
         self.mean: Tensor = torch.zeros(())
         self.squares: Tensor = torch.zeros(())
 
+    def see(self, layer: nn.Module, args: tuple[Tensor, ...], named: dict[str, Tensor]) -> None:
+        """What a layer is about to be called with."""
+        self.add(args[0] if args else named["input"])
+
     def add(self, x: Tensor) -> None:
         x = x.detach().double().movedim(1, 0).flatten(1)  # (channels, values)
         count, mean = x.shape[1], x.mean(1)
@@ -90,10 +94,17 @@ def batch_norms(model: nn.Module) -> list[nn.Module]:
     return [m for m in model.modules() if isinstance(m, kinds) and m.track_running_stats]
 
 
-def check(policy: str, model: nn.Module, towards_checkpoint: bool) -> None:
-    """Refuse to recompute the statistics of a model that has none, or to interpolate them towards nothing."""
+def check(policy: str, model: nn.Module, exact: list[bool | None]) -> None:
+    """Refuse to recompute the statistics of a model that has none, or to interpolate them towards nothing.
+
+    Args:
+        exact: of each direction, whether its coordinate 1 is a checkpoint; None where it leads to none.
+    """
     if policy == "recompute" and not batch_norms(model):
         raise LandscapeError("batchnorm = recompute, and the model has no batch norm", "use batchnorm = frozen")
-    if policy == "interpolate" and not towards_checkpoint:
+    if policy == "interpolate" and not any(found is not None for found in exact):
         hint = "use batchnorm = frozen, or recompute; interpolate goes with checkpoint:PATH"
         raise LandscapeError("batchnorm = interpolate, and no direction leads to other statistics", hint)
+    if policy == "interpolate" and batch_norms(model) and False in exact:
+        hint = "use normalize = none, ignore nothing, orthogonal = false; or batchnorm = frozen, or recompute"
+        raise LandscapeError("batchnorm = interpolate, and the way to the checkpoint is not taken as it is", hint)

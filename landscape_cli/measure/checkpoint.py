@@ -69,7 +69,7 @@ def load_into(
 def read(path: Path, allow_pickle: bool = False) -> Any:
     """Whatever the file holds, on the CPU; a state dict somewhere inside is for the caller to find."""
     head = sniff(path)
-    if path.suffix == ".safetensors":
+    if path.suffix == ".safetensors" or _is_safetensors(path, head):
         return read_safetensors(path)
     if head.startswith(b"PK"):
         _check_zip(path)
@@ -77,9 +77,14 @@ def read(path: Path, allow_pickle: bool = False) -> Any:
         return torch.load(path, map_location="cpu", weights_only=not allow_pickle)
     except DAMAGE as error:
         raise _load_error(path, error, head, allow_pickle) from error
-    except ImportError as error:
+    except (Exception, SystemExit) as error:  # unpickling freely runs whatever code the file names
         hint = "install or put on the path what it was pickled with, or save model.state_dict() instead"
-        raise LandscapeError(f"{path} cannot be unpickled: {error}", hint) from error
+        raise LandscapeError(f"{path} cannot be unpickled: {type(error).__name__}: {error}", hint) from error
+
+
+def _is_safetensors(path: Path, head: bytes) -> bool:
+    """By content, whatever the ending: the length of a JSON header, then the header."""
+    return head[8:9] == b"{" and int.from_bytes(head[:8], "little") < path.stat().st_size
 
 
 def sniff(path: Path) -> bytes:
@@ -127,6 +132,8 @@ def _check_zip(path: Path) -> None:
             infos = archive.infolist()
     except DAMAGE as error:
         raise LandscapeError(f"{path} is damaged or truncated: {error}", "save it again, or copy it again") from None
+    if any(info.filename.endswith("/constants.pkl") for info in infos):
+        raise LandscapeError(f"{path} is a TorchScript archive", "save model.state_dict() instead")
     inflated = sum(info.file_size for info in infos)
     if any(info.compress_type != zipfile.ZIP_STORED for info in infos) or inflated > path.stat().st_size:
         hint = "torch.save writes no compressed archives; load it where you trust it and save its state dict again"
@@ -190,12 +197,7 @@ def _state_dicts(tree: Any, at: str = "", depth: int = 0) -> Iterator[tuple[str,
 
 
 def _model_state(model: nn.Module) -> State:
-    own = {k: v for k, v in model.state_dict(keep_vars=True).items() if isinstance(v, Tensor)}
-    for name, tensor in own.items():
-        if nn.parameter.is_lazy(tensor) or tensor.is_meta:
-            hint = "let the factory build it with real shapes, on a real device"
-            raise LandscapeError(f"the model's {name} has no values yet (lazy or meta)", hint)
-    return own
+    return {k: v for k, v in model.state_dict(keep_vars=True).items() if isinstance(v, Tensor)}
 
 
 def _choose(found: dict[str, State], own: State, state_key: str, path: Path) -> tuple[str, State]:
@@ -207,14 +209,14 @@ def _choose(found: dict[str, State], own: State, state_key: str, path: Path) -> 
             raise one_of(f"state key of {path.name}", state_key, [at for at in found if at])
         return state_key, _stripped(found[state_key], own)
     fitted = {at: _stripped(state, own) for at, state in found.items()}
-    shared = {at: len(own.keys() & state.keys()) for at, state in fitted.items()}
-    best = max(shared.values())
-    winners = [at for at, count in shared.items() if count == best]
-    if best and len(winners) > 1:
-        names = ", ".join(at or "(the top level)" for at in winners)
+    lacking = {at: len(_missing(state, own)) for at, state in fitted.items()}
+    best = min(lacking.values())
+    winners = [at for at, count in lacking.items() if count == best]
+    if own.keys() & fitted[winners[0]].keys() and len(winners) > 1:
+        names, named = ", ".join(at or "(the top level)" for at in winners), next(at for at in winners if at)
         raise LandscapeError(
             f"{path} holds more than one state dict that fits the model: {names}",
-            f"choose one, for example --state-key {next(at for at in winners if at)}",
+            f"choose one, for example --state-key {named}; of a direction checkpoint:PATH#{named}",
         )
     return winners[0], fitted[winners[0]]
 
@@ -226,6 +228,8 @@ def _stripped(state: State, own: State) -> State:
 
 def _strippings(state: State, depth: int = 3) -> Iterator[State]:
     yield state
+    for prefix in PREFIXES if depth == 3 else ():  # the model itself may be wrapped
+        yield {prefix + key: tensor for key, tensor in state.items()}
     for prefix in PREFIXES if depth else ():
         if any(key.startswith(prefix) for key in state):
             bare = {key.removeprefix(prefix): tensor for key, tensor in state.items()}
@@ -235,14 +239,7 @@ def _strippings(state: State, depth: int = 3) -> Iterator[State]:
 
 def _check_keys(state: State, own: State, model: nn.Module, strict: bool, path: Path) -> list[str]:
     """Refuse (or, if not strict, note) keys that are missing, unexpected or of another shape."""
-    tied = _tied_names(own)
-    missing = [
-        name
-        for name in own
-        if name not in state
-        and not name.endswith("num_batches_tracked")  # absent before PyTorch 0.4.1, unused in eval mode
-        and not (tied[own[name].data_ptr()] & state.keys() if own[name].numel() else False)
-    ]
+    missing = _missing(state, own)
     unexpected = [name for name in state if name not in own]
     shapes = [
         f"{name} {_shape(state[name])} for {_shape(own[name])}"
@@ -261,6 +258,18 @@ def _check_keys(state: State, own: State, model: nn.Module, strict: bool, path: 
             f"the keys of {path} do not match the model's: {'; '.join(said)}", "use --no-strict to go on"
         )
     return [f"went on although the keys of {path.name} do not match: {'; '.join(said)}"]
+
+
+def _missing(state: State, own: State) -> list[str]:
+    """The model's keys that a state dict lacks, but for those it can do without."""
+    tied = _tied_names(own)
+    return [
+        name
+        for name in own
+        if name not in state
+        and not name.endswith("num_batches_tracked")  # absent before PyTorch 0.4.1, unused in eval mode
+        and not (tied[own[name].data_ptr()] & state.keys() if own[name].numel() else False)
+    ]
 
 
 def _first(names: list[str], most: int = 10) -> str:

@@ -14,12 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.measure import batchnorm, checkpoint, data
 from landscape_cli.measure.arrays import READERS, Reader, as_tensor
-from landscape_cli.measure.problem import Problem, Tensors, matches
+from landscape_cli.measure.filters import ignored, output_dims
+from landscape_cli.measure.problem import Problem, Tensors
 from landscape_cli.profile import Axis, Floats
 from landscape_cli.settings import ModelSettings, PlaneSettings
 
@@ -28,7 +29,8 @@ from landscape_cli.settings import ModelSettings, PlaneSettings
 class Direction:
     """One displacement of the parameters (and, towards a checkpoint, of the buffers).
 
-    `recipe` is what it was made from; `target` holds the state that coordinate 1 must reach, where there is one.
+    `recipe` is what it was made from; `target` holds the state that coordinate 1 must reach, where there is one;
+    `exact` says whether coordinate 1 is the checkpoint that it leads to, None where it leads to none.
     """
 
     parameters: Tensors
@@ -36,6 +38,7 @@ class Direction:
     recipe: Mapping[str, Any]
     target: Tensors | None = None
     notes: tuple[str, ...] = ()
+    exact: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def random(problem: Problem, request: Request) -> Made:
 
 
 def towards_checkpoint(problem: Problem, request: Request) -> Made:
-    """Another checkpoint's weights (and running statistics) minus the centre's."""
+    """Another checkpoint's weights (and running statistics) minus the centre's; after a # its state key."""
     other, notes = _load_beside(problem, request)
     moved = {n: other[n].to(w) - w for n, w in problem.centre.items()}
     buffers = {n: other[n].to(b) - b for n, b in problem.centre_buffers.items() if n in other}
@@ -247,8 +250,6 @@ def make_plane(
     """
     if settings.batchnorm not in batchnorm.POLICIES:
         raise one_of("batch-norm policy", str(settings.batchnorm), [*batchnorm.POLICIES])
-    towards = any(spec.startswith("checkpoint:") for spec in settings.directions or [])
-    batchnorm.check(str(settings.batchnorm), problem.model, towards)
     x, y = Axis.of(settings.x), None if settings.y is None else Axis.of(settings.y)
     asked = settings.directions or []
     how = settings.normalize if isinstance(settings.normalize, list) else [str(settings.normalize)] * len(asked)
@@ -259,6 +260,7 @@ def make_plane(
         request = Request(spec.partition(":")[2], axis, settings.seed or 0, folder, readers, model)
         earlier = made[0] if axis and settings.orthogonal else None
         made.append(_make(spec, normalize, settings, problem, request, earlier))
+    batchnorm.check(str(settings.batchnorm), problem.model, [direction.exact for direction in made])
     gram = np.array([[inner(a.parameters, b.parameters) for b in made] for a in made])
     _check_gram(name, gram)
     described = _described(settings, x, y, made)
@@ -294,8 +296,9 @@ def _make(
         "ignored": len(still),
         "sha256": tensors_sha256({**parameters, **{f"buffer {n}": b for n, b in drawn.buffers.items()}}),
     }
-    exact = normalize == "none" and not still and earlier is None
-    return Direction(parameters, drawn.buffers, recipe, drawn.target if exact else None, drawn.notes)
+    as_it_is = normalize == "none" and not still and earlier is None
+    exact = None if drawn.target is None else as_it_is
+    return Direction(parameters, drawn.buffers, recipe, drawn.target if exact else None, drawn.notes, exact)
 
 
 def _check_gram(name: str, gram: Floats) -> None:
@@ -329,49 +332,14 @@ def tensors_sha256(tensors: Tensors) -> str:
     return digest.hexdigest()
 
 
-def owners(model: nn.Module) -> dict[str, tuple[nn.Module, str]]:
-    """The module that holds each parameter, and its name there; tied ones under their first name."""
-    found: dict[str, tuple[nn.Module, str]] = {}
-    seen: set[int] = set()
-    for prefix, module in model.named_modules():
-        for leaf, parameter in module.named_parameters(recurse=False):
-            if id(parameter) not in seen:
-                seen.add(id(parameter))
-                found[f"{prefix}.{leaf}" if prefix else leaf] = (module, leaf)
-    return found
-
-
-def output_dims(model: nn.Module) -> dict[str, int]:
-    """The output dimension of each parameter: 1 for transposed convolutions and GPT-2's Conv1D, else 0."""
-    transposed = nn.modules.conv._ConvTransposeNd
-    return {
-        name: 1 if isinstance(module, transposed) or type(module).__name__ == "Conv1D" else 0
-        for name, (module, _) in owners(model).items()
-    }
-
-
-def ignored(model: nn.Module, names: Mapping[str, Any], ignore: list[str]) -> set[str]:
-    """The parameters that do not move: "bias", "norm" (normalisation layers), or name patterns."""
-    still: set[str] = set()
-    patterns = [pattern for pattern in ignore if pattern not in ("bias", "norm")]
-    for name, (module, leaf) in owners(model).items():
-        bias = leaf == "bias" or leaf.startswith("bias_") or leaf.endswith("_bias")
-        norm = "norm" in type(module).__name__.lower()
-        if ("bias" in ignore and bias) or ("norm" in ignore and norm) or matches(name, patterns):
-            still.add(name)
-    for pattern in patterns:
-        if not any(matches(name, [pattern]) for name in names):
-            raise LandscapeError(f"nothing to ignore matches {pattern!r}", 'write "bias", "norm" or a name pattern')
-    return still & set(names)
-
-
 def _load_beside(problem: Problem, request: Request) -> tuple[Tensors, tuple[str, ...]]:
     """The state of another checkpoint under the model's own names, and notes; the model itself is put back."""
-    path = (request.folder / request.argument).resolve()
+    name, _, key = request.argument.partition("#")
+    path = (request.folder / name).resolve()
     before = {n: t.detach().clone() for n, t in problem.model.state_dict().items() if isinstance(t, Tensor)}
     settings = request.model
     try:
-        found = checkpoint.load_into(problem.model, path, settings.state_key, settings.strict, settings.allow_pickle)
+        found = checkpoint.load_into(problem.model, path, key or "auto", settings.strict, settings.allow_pickle)
         reached = {n: t.detach().clone() for n, t in problem.model.state_dict().items() if isinstance(t, Tensor)}
     finally:
         with torch.no_grad():

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.measure.batchnorm import POLICIES
-from landscape_cli.measure.data import Split
+from landscape_cli.measure.data import Split, sums_on
 from landscape_cli.measure.directions import Direction
 from landscape_cli.measure.losses import ROOTED
 from landscape_cli.measure.planner import Plan
@@ -97,15 +97,11 @@ def _delta(shares: list[float], directions: Sequence[Direction], name: str) -> T
 
 
 def _split_means(problem: Problem, split: Split, plan: Plan) -> Tensor:
-    rows = torch.empty(1 + len(problem.loss.metrics), len(split), dtype=torch.float64, device=_sums_on(problem))
+    there = sums_on(problem.device)
+    rows = torch.empty(1 + len(problem.loss.metrics), len(split), dtype=torch.float64, device=there)
     for where, inputs, targets in split.batches(plan.batch, problem.device):
-        rows[:, where] = problem.loss(problem.forward(inputs), targets).to(rows.device)
+        rows[:, where] = problem.loss(problem.forward(inputs).to(there), targets)
     return reduce_groups(rows, split)
-
-
-def _sums_on(problem: Problem) -> torch.device:
-    """MPS has no float64."""
-    return torch.device("cpu") if problem.device.type == "mps" else problem.device
 
 
 def reduce_groups(rows: Tensor, split: Split) -> Tensor:
@@ -113,11 +109,11 @@ def reduce_groups(rows: Tensor, split: Split) -> Tensor:
 
     Sums run over the groups' samples, then over the groups, in one fixed order.
     """
-    weights, groups = split.weights.to(rows.device), split.group_rows.to(rows.device)
+    weights, groups = split.weights, split.group_rows
     padding = groups < 0
     weighted = torch.where(weights > 0, rows * weights, 0.0)
     sums = weighted[:, groups.clamp(min=0)].masked_fill(padding, 0.0).sum(-1)  # (rows, G)
-    sizes = group_sizes(split).to(rows.device)
+    sizes = group_sizes(split)
     means = sums.sum(-1) / sizes.sum()
     return torch.cat([means, torch.where(sizes > 0, sums[0] / sizes.clamp(min=1), 0.0)])
 

@@ -6,7 +6,6 @@ is the mean over those that count, and its weight is how many count.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from landscape_cli.errors import LandscapeError, one_of
 from landscape_cli.measure.usercode import UserCode, looks_like_code
+from landscape_cli.profile import check_names
 from landscape_cli.settings import LossSettings
 
 PerSample = Callable[[Tensor, Tensor, LossSettings], Tensor]
@@ -147,9 +147,7 @@ def make_loss(settings: LossSettings, code: dict[str, UserCode]) -> Loss:
 
     short = [_short(name) for name in settings.metrics]
     twice = next((name for name in short if short.count(name) > 1), None)
-    odd = next((name for name in short if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", name)), None)
-    if odd:
-        raise LandscapeError(f"a metric cannot be called {odd}", "use up to 64 letters, digits, - and _")
+    check_names((), short)
     if twice:
         raise LandscapeError(f"two metrics are called {twice}", "give one of the functions another name")
     metrics = {_short(name): find("metric", name, METRICS) for name in settings.metrics}
@@ -164,7 +162,7 @@ def _short(name: str) -> str:
 
 def _user_function(what: str, user: UserCode) -> PerSample:
     def per_sample(outputs: Tensor, targets: Tensor, settings: LossSettings) -> Tensor:
-        values = user(outputs, targets)
+        values = _called(user, outputs, targets)
         if not isinstance(values, Tensor) or values.shape != (len(outputs),):
             shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
             scalar = isinstance(values, Tensor) and values.dim() == 0
@@ -176,6 +174,16 @@ def _user_function(what: str, user: UserCode) -> PerSample:
         return values.double()
 
     return per_sample
+
+
+def _called(user: UserCode, outputs: Tensor, targets: Tensor) -> object:
+    """The user's function of copies of its own, so that what it does in place stays there."""
+    try:
+        return user(outputs.clone(), targets.clone())
+    except LandscapeError as error:
+        shapes = f"outputs {tuple(outputs.shape)} float64, targets {tuple(targets.shape)} {targets.dtype}"
+        hint = f"it is called with {shapes.replace('torch.', '')}; --debug shows the traceback"
+        raise LandscapeError(error.message, hint, error.code) from error
 
 
 def _classes_last(outputs: Tensor, targets: Tensor, settings: LossSettings) -> tuple[Tensor, Tensor, bool]:

@@ -6,25 +6,36 @@ import copy
 import hashlib
 import itertools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from landscape_cli.errors import LandscapeError, one_of
 from landscape_cli.files import now
 from landscape_cli.measure import planner
-from landscape_cli.measure.data import materialise
 from landscape_cli.measure.directions import make_plane
 from landscape_cli.measure.losses import LOSSES, METRICS, Loss, make_loss
-from landscape_cli.measure.problem import DTYPES, Problem, device_named, make_problem, place
+from landscape_cli.measure.model import DTYPES, device_named, place
+from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.provenance import make_provenance
 from landscape_cli.measure.scan import fill, measure_centre, new_record
+from landscape_cli.measure.sources import materialise
 from landscape_cli.measure.usercode import UserCode, callable_hash
 from landscape_cli.profile import Axis, Profile, grid_bytes
-from landscape_cli.settings import DataSettings, LossSettings, ModelSettings, PlaneSettings, plane_with_defaults
+from landscape_cli.settings import (
+    DataSettings,
+    Job,
+    LossSettings,
+    ModelSettings,
+    PlaneSettings,
+    RunSettings,
+    check,
+    plane_with_defaults,
+)
 
 PerSampleLoss = Callable[[Tensor, Tensor], Tensor]
 
@@ -34,8 +45,8 @@ def scan(
     data: Any,
     loss: str | PerSampleLoss = "cross_entropy",
     *,
-    x: str | list[float] = "-1:1:21",
-    y: str | list[float] | None = None,
+    x: str | Sequence[float] | NDArray[Any] = "-1:1:21",
+    y: str | Sequence[float] | NDArray[Any] | None = None,
     metrics: list[str | PerSampleLoss] | None = None,
     directions: list[str] | None = None,
     normalize: str | list[str] | None = None,
@@ -44,8 +55,13 @@ def scan(
     batchnorm: str | None = None,
     seed: int = 0,
     parameters: list[str] | None = None,
+    frozen: bool = False,
     call: str = "auto",
     output: str = "",
+    label_smoothing: float = 0.0,
+    ignore_index: int = -100,
+    class_dim: int | None = None,
+    delta: float = 1.0,
     weight_decay: float = 0.0,
     device: str | None = None,
     dtype: str | None = None,
@@ -66,18 +82,30 @@ def scan(
     Raises:
         LandscapeError: whatever the command would refuse.
     """
-    asked = PlaneSettings(x, y, directions, normalize, ignore, orthogonal, batchnorm, seed)
-    plane_settings = plane_with_defaults("main", asked, seed)
-    model_settings = ModelSettings(parameters=parameters or ["*"], call=call, output=output)
-    splits = data if isinstance(data, Mapping) else {"data": data}
-    axes = Axis.of(x), None if y is None else Axis.of(y)
-    grid_bytes("main", *axes, len(splits), len(metrics or []))
-    bound = _loss(loss, metrics or [], weight_decay)
+    splits = {str(name): split for name, split in data.items()} if isinstance(data, Mapping) else {"data": data}
+    asked = PlaneSettings(_axis(x), _axis(y), directions, normalize, ignore, orthogonal, batchnorm, seed)
+    names, code = _named([loss, *(metrics or [])])
+    job = Job(
+        ModelSettings(parameters=parameters or ["*"], frozen=frozen, call=call, output=output),
+        dict.fromkeys(splits, DataSettings()),
+        LossSettings(names[0], names[1:], label_smoothing, ignore_index, class_dim, delta, weight_decay),
+        {"main": plane_with_defaults("main", asked, seed)},
+        RunSettings(batch_size=batch_size),
+        Path.cwd(),
+        {},
+    )
+    check(job)
+    if not splits:
+        raise LandscapeError("there is no data", "give (inputs, targets), or a dict of them by split name")
+    grid_bytes("main", Axis.of(asked.x), None if asked.y is None else Axis.of(asked.y), len(splits), len(names) - 1)
     here, precision = _place(model, device, dtype)
-    problem = _problem(here, splits, bound, model_settings, precision)
-    plane = make_plane("main", plane_settings, problem, model_settings, Path.cwd(), {})
-    plan = planner.choose(problem, batch_size)
-    provenance = make_provenance(problem, plan, {"planes.main": seed})
+    return _measured(job, _problem(here, splits, make_loss(job.loss, code), job.model, precision))
+
+
+def _measured(job: Job, problem: Problem) -> Profile:
+    plane = make_plane("main", job.planes["main"], problem, job.model, job.folder, {})
+    plan = planner.choose(problem, job.run.batch_size)
+    provenance = make_provenance(problem, plan, {"planes.main": job.planes["main"].seed or 0})
     centre = measure_centre(problem, plan)
     record = new_record(problem, plane, centre, plan)
     for _ in fill(record, problem, plane, plan):
@@ -86,7 +114,13 @@ def scan(
     return profile.with_provenance(finished=now())
 
 
-def _loss(loss: str | PerSampleLoss, metrics: list[str | PerSampleLoss], weight_decay: float) -> Loss:
+def _axis(axis: str | Sequence[float] | NDArray[Any] | None) -> Any:
+    """As a job file has it: text, or a list of numbers."""
+    return axis if axis is None or isinstance(axis, str) else [float(value) for value in axis]
+
+
+def _named(functions: Sequence[str | PerSampleLoss]) -> tuple[list[str], dict[str, UserCode]]:
+    """The loss and the metrics by name, and the user's own functions by theirs."""
     code: dict[str, UserCode] = {}
 
     def name(function: str | PerSampleLoss) -> str:
@@ -98,8 +132,7 @@ def _loss(loss: str | PerSampleLoss, metrics: list[str | PerSampleLoss], weight_
         code[called] = UserCode(called, function, callable_hash(function), Path.cwd())
         return called
 
-    named = LossSettings(name=name(loss), metrics=[name(m) for m in metrics], weight_decay=weight_decay)
-    return make_loss(named, code)
+    return [name(function) for function in functions], code
 
 
 def _place(model: nn.Module, device: str | None, dtype: str | None) -> tuple[nn.Module, str]:
@@ -112,13 +145,14 @@ def _place(model: nn.Module, device: str | None, dtype: str | None) -> tuple[nn.
     if wanted not in DTYPES:
         raise one_of("dtype", wanted, [*DTYPES])
     target = first.device if device is None else device_named(device)
-    same = {(p.device, p.dtype) for p in model.parameters()} == {(target, DTYPES[wanted])}
+    held = [t for t in [*model.parameters(), *model.buffers()] if t.is_floating_point()]
+    same = {(t.device, t.dtype) for t in held} == {(target, DTYPES[wanted])}
     return (model if same else place(copy.deepcopy(model), target, wanted)), wanted
 
 
 def _problem(model: nn.Module, source: Mapping[str, Any], loss: Loss, settings: ModelSettings, dtype: str) -> Problem:
     rows = DataSettings()
-    made = {str(name): (*materialise(split, rows), rows) for name, split in source.items()}
+    made = {name: (*materialise(split, rows), rows) for name, split in source.items()}
     device = next(iter(model.parameters())).device
     code = {"model": callable_hash(type(model)), "layers": hashlib.sha256(repr(model).encode()).hexdigest()}
     return make_problem(model, made, loss, settings, torch.device(device), dtype, code)

@@ -15,17 +15,13 @@ from torch import Tensor, nn
 from landscape_cli.errors import LandscapeError
 from landscape_cli.measure import data
 from landscape_cli.measure.data import Inputs, Split
+from landscape_cli.measure.filters import matches
 from landscape_cli.measure.losses import CLASS_LOSSES, Loss, class_dim
+from landscape_cli.measure.model import DTYPES, cast, check_model, forward_of
 from landscape_cli.measure.usercode import combined
 from landscape_cli.settings import DataSettings, LossSettings, ModelSettings
 
 Tensors = dict[str, Tensor]
-DTYPES: dict[str, torch.dtype] = {
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "bfloat16": torch.bfloat16,
-    "float16": torch.float16,
-}
 
 
 @dataclass(frozen=True)
@@ -85,28 +81,6 @@ class Problem:
                 module.training = mode
 
 
-def device_named(name: str) -> torch.device:
-    """The device for "auto", "cpu", "cuda", "cuda:N" or "mps".
-
-    Raises:
-        LandscapeError: not a device, or none of this machine.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError, ValueError) as error:
-        why = str(error).splitlines()[0]
-        raise LandscapeError(f"the device {name} cannot be used: {why}", "use --device cpu, or auto") from None
-    return device
-
-
-def place(model: nn.Module, device: torch.device, dtype: str) -> nn.Module:
-    """The model on the device, in the precision of its master copy."""
-    return model.to(device=device, dtype=torch.float64 if dtype == "float64" else torch.float32)
-
-
 def make_problem(
     model: nn.Module,
     splits: Mapping[str, tuple[Inputs, Tensor, DataSettings]],
@@ -122,6 +96,7 @@ def make_problem(
         LandscapeError: nothing to measure, data that do not fit the model or the loss, a model that answers
             differently twice.
     """
+    check_model(model)
     named = {n: p for n, p in model.named_parameters() if p.is_floating_point()}
     chosen = select_parameters(named, settings)
     floating = {n: b for n, b in model.named_buffers() if b.is_floating_point()}
@@ -136,14 +111,14 @@ def make_problem(
         "dtype": dtype,
     }
     if DTYPES[dtype] not in (torch.float32, torch.float64):
-        model.to(dtype=DTYPES[dtype])
+        cast(model, DTYPES[dtype])
         chosen = {n: p for n, p in model.named_parameters() if n in chosen}
         floating = {n: b for n, b in model.named_buffers() if n in floating}
     made = {name: _split(name, *parts, loss, device, dtype) for name, parts in splits.items()}
     hashes |= {f"data.{name}": split.sha256 for name, split in made.items()}
     problem = Problem(
         model, {n: p.data for n, p in chosen.items()}, dict(floating), centre, centre_buffers, made, loss,
-        _forward(model, settings), device, dtype, hashes, _facts(named, centre, loss.settings),
+        forward_of(model, settings), device, dtype, hashes, _facts(named, centre, loss.settings),
     )  # fmt: skip
     with problem.measuring():
         for split in made.values():
@@ -173,11 +148,6 @@ def select_parameters(named: Mapping[str, nn.Parameter], settings: ModelSettings
     return chosen
 
 
-def matches(name: str, patterns: list[str]) -> bool:
-    """True if the name matches any of the shell patterns."""
-    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-
 def plain_loss(problem: Problem, split: Split, other_than: int = 0) -> float:
     """The mean loss by one separate plain pass over the model as it stands, in batches of another size."""
     size = max(1, min(100, len(split) // 2))
@@ -185,59 +155,10 @@ def plain_loss(problem: Problem, split: Split, other_than: int = 0) -> float:
         size += 1 if size < len(split) else -1
     total = torch.zeros((), dtype=torch.float64)
     for rows, inputs, targets in split.batches(max(1, size), problem.device):
-        losses, weights = problem.loss(problem.forward(inputs), targets)[0].cpu(), split.weights[rows].cpu()
+        outputs = problem.forward(inputs).to(targets.device)
+        losses, weights = problem.loss(outputs, targets)[0].cpu(), split.weights[rows].cpu()
         total += torch.where(weights == 0, 0.0, losses * weights).sum()
     return float(total / split.weights.sum())
-
-
-def _forward(model: nn.Module, settings: ModelSettings) -> Callable[[Inputs], Tensor]:
-    """The model's predictions for a batch of inputs, passed as `model.call` and picked as `model.output` say."""
-
-    def forward(inputs: Inputs) -> Tensor:
-        try:
-            answer = _call(model, inputs, settings.call)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:
-            if "can't allocate memory" in str(error):
-                raise
-            shapes = [f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in data.leaves(inputs)]
-            raise LandscapeError(
-                f"the model raised {type(error).__name__} on inputs {', '.join(shapes)}: {error}",
-                "do the data's shape and type fit? see scale, dtype and model.call; --debug shows the traceback",
-            ) from error
-        return _output(answer, settings.output)
-
-    return forward
-
-
-def _call(model: nn.Module, inputs: Inputs, how: str) -> Any:
-    if isinstance(inputs, dict) and how in ("auto", "kwargs"):
-        return model(**inputs)
-    if how == "args" or (how == "auto" and isinstance(inputs, tuple)):
-        return model(*data.leaves(inputs))
-    return model(inputs)
-
-
-def _output(answer: Any, name: str) -> Tensor:
-    if name:
-        found = answer.get(name) if isinstance(answer, Mapping) else getattr(answer, name, None)
-        if not isinstance(found, Tensor):
-            held = ", ".join(map(str, answer)) if isinstance(answer, Mapping) else type(answer).__name__
-            raise LandscapeError(f"the model's output has no tensor {name!r}: {held}", "change model.output")
-        answer = found
-    if not isinstance(answer, Tensor):
-        names = list(answer if isinstance(answer, Mapping) else getattr(answer, "__dict__", ()))
-        named = f" with {', '.join(map(str, names))}" if names else ""
-        raise LandscapeError(
-            f"the model returns a {type(answer).__name__}{named}, not a tensor",
-            'name the predictions, for example output = "logits" under [model]',
-        )
-    if not answer.is_floating_point() or answer.dim() == 0:
-        raise LandscapeError(
-            f"the model returns {answer.dtype} of shape {tuple(answer.shape)}", "return one row of numbers per sample"
-        )
-    return answer
 
 
 def _split(
@@ -251,11 +172,12 @@ def _split(
     if device.type != "cpu":
         fits = _free_bytes(device) > 2 * bytes_needed
         ready = data.apply(lambda t: t.to(device) if fits else t.pin_memory(), ready)
-        wanted = wanted.to(device) if fits else wanted.pin_memory()
-    weights = loss.weights(wanted).to(device)
+        wanted = wanted.to(data.sums_on(device)) if fits else wanted.pin_memory()
+    there = data.sums_on(device)
+    weights = loss.weights(wanted).to(there)
     if not bool((weights > 0).any()):
         raise LandscapeError(f"the split {name} holds no target that counts", "all of them are ignore_index")
-    rows = data.deal(len(wanted), settings.seed).to(device)
+    rows = data.deal(len(wanted), settings.seed).to(there)
     return Split(name, ready, wanted, weights, rows, data.samples_sha256(inputs, targets, settings))
 
 
@@ -265,7 +187,7 @@ def _free_bytes(device: torch.device) -> float:
 
 def _probe(problem: Problem, split: Split) -> None:
     """One small batch, twice: does the model take it, are the labels in range, is the answer the same?"""
-    _, inputs, targets = next(split.batches(64, problem.device))
+    inputs, targets = split.rows(slice(0, 64), problem.device)
     before = {n: b.clone() for n, b in problem.model.named_buffers()}
     first = problem.forward(inputs)
     if len(first) != len(targets):
@@ -273,8 +195,8 @@ def _probe(problem: Problem, split: Split) -> None:
             f"the model returns {tuple(first.shape)} for {len(targets)} samples", "return one row per sample"
         )
     _check_labels(problem.loss.settings, first, split)
-    problem.loss(first, targets)
-    second = problem.forward(inputs)
+    problem.loss(first.to(targets.device), targets)
+    second = problem.forward(split.rows(slice(0, 64), problem.device)[0])
     scale = float(first.abs().nan_to_num(0, 0, 0).max()) if first.numel() else 0.0
     if not torch.allclose(first, second, rtol=1e-5, atol=1e-6 * scale, equal_nan=True):
         raise LandscapeError(
@@ -289,7 +211,9 @@ def _probe(problem: Problem, split: Split) -> None:
 
 
 def _check_labels(settings: LossSettings, outputs: Tensor, split: Split) -> None:
-    """Class indices within the classes; probabilities that sum to 1 where the classes are taken to be."""
+    """Class indices within the classes; probabilities between 0 and 1, that sum to 1 over the classes."""
+    if settings.name == "bce_with_logits" and not bool(((split.targets >= 0) & (split.targets <= 1)).all()):
+        raise LandscapeError(f"the split {split.name} has targets outside of 0 to 1", "bce_with_logits takes no others")
     if settings.name not in CLASS_LOSSES:
         return
     targets, indices = split.targets, not split.targets.is_floating_point()
@@ -298,10 +222,10 @@ def _check_labels(settings: LossSettings, outputs: Tensor, split: Split) -> None
     shape = (len(targets), *outputs.shape[1:])
     dim = class_dim(shape, tuple(targets.shape), indices, settings.class_dim)
     if not indices:
-        if settings.class_dim is None and outputs.dim() > 2 and bool(((targets.sum(dim) - 1).abs() > 1e-3).any()):
+        if bool((targets < 0).any()) or bool(((targets.sum(dim) - 1).abs() > 1e-3).any()):
             raise LandscapeError(
-                f"the split {split.name} has soft labels that do not sum to 1 over their last dimension",
-                "say where the classes are, for example --set loss.class_dim=1",
+                f"the split {split.name} has soft labels that do not sum to 1 over dimension {dim}, or are negative",
+                "they must be probabilities; where the classes are is loss.class_dim",
             )
         return
     classes, labels = outputs.shape[dim], targets[targets != settings.ignore_index]

@@ -7,26 +7,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
-from landscape_cli.measure import checkpoint, data, usercode
+from landscape_cli.measure import checkpoint, sources, usercode
 from landscape_cli.measure.arrays import Reader
 from landscape_cli.measure.batchnorm import POLICIES
 from landscape_cli.measure.data import Inputs
 from landscape_cli.measure.directions import Direction, Plane, make_plane
 from landscape_cli.measure.evaluate import Results, evaluate, group_sizes
 from landscape_cli.measure.losses import Loss, make_loss
+from landscape_cli.measure.model import DTYPES, device_named, place
 from landscape_cli.measure.planner import Plan
-from landscape_cli.measure.problem import (
-    DTYPES,
-    Problem,
-    device_named,
-    make_problem,
-    place,
-    plain_loss,
-)
+from landscape_cli.measure.problem import Problem, make_problem, plain_loss
 from landscape_cli.measure.usercode import UserCode
 from landscape_cli.profile import Centre, PlaneRecord, agree, empty_surface
 from landscape_cli.settings import Job
@@ -55,8 +48,7 @@ def load_problem(job: Job, readers: Readers) -> Loaded:
         raise one_of("dtype", job.run.dtype, [*DTYPES])
     device = device_named(job.run.device)
     factory = usercode.load(job.model.factory, job.folder)
-    with torch.random.fork_rng(devices=[]):  # what --no-strict leaves as built is the same every time
-        torch.manual_seed(0)
+    with usercode.seeded():  # what --no-strict leaves as built is the same every time
         model = factory(**job.model.args)
     if not isinstance(model, nn.Module):
         raise LandscapeError(f"{factory.spec} returned a {type(model).__name__}", "return a torch.nn.Module")
@@ -64,7 +56,8 @@ def load_problem(job: Job, readers: Readers) -> Loaded:
     path = (job.folder / job.model.checkpoint).resolve()
     with factory.unpickling():
         loaded = checkpoint.load_into(model, path, job.model.state_key, job.model.strict, job.model.allow_pickle)
-    code = {"model": usercode.combined({"source": factory.sha256, "args": json.dumps(job.model.args, sort_keys=True)})}
+    args = json.dumps(job.model.args, sort_keys=True, default=str)  # TOML has dates, JSON has not
+    code = {"model": usercode.combined({"source": factory.sha256, "args": args})}
     samples = {name: (*load_samples(job, name, readers), settings) for name, settings in job.data.items()}
     loss = load_loss(job)
     problem = make_problem(model, samples, loss, job.model, device, job.run.dtype, code)
@@ -77,8 +70,10 @@ def load_samples(job: Job, name: str, readers: Readers) -> tuple[Inputs, Tensor]
     settings = job.data[name]
     try:
         if usercode.looks_like_code(settings.source):
-            return data.materialise(usercode.load(settings.source, job.folder)(**settings.args), settings)
-        return data.load_file((job.folder / settings.source).resolve(), settings, readers)
+            code = usercode.load(settings.source, job.folder)
+            with usercode.seeded():
+                return sources.materialise(code(**settings.args), settings)
+        return sources.load_file((job.folder / settings.source).resolve(), settings, readers)
     except LandscapeError as error:
         hint = error.hint.replace("data.NAME.", f"data.{name}.")
         raise LandscapeError(f"the split {name}: {error.message}", hint, error.code) from error

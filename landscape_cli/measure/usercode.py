@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import random
 import re
 import sys
 import types
@@ -17,6 +18,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.measure.sourcehash import source_hash
@@ -43,7 +47,7 @@ class UserCode:
             finally:
                 sys.modules["__main__"] = script
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         """Call it in the job's folder; what it raises becomes an error that names it."""
         with at_home(self.folder, *self.beside):
             try:
@@ -146,6 +150,21 @@ def _import_file(path: Path) -> Any:
         del sys.modules[name]
         raise
     return module
+
+
+@contextlib.contextmanager
+def seeded() -> Iterator[None]:
+    """Every global generator at a fixed seed, and afterwards as it was: user code draws the same numbers each time."""
+    python, legacy = random.getstate(), np.random.get_state()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        random.seed(0)
+        np.random.seed(0)
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(legacy)
 
 
 @contextlib.contextmanager

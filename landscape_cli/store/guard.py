@@ -104,7 +104,8 @@ class Arrays(Mapping[str, Any]):
             with h5py.File(self.path, "r", locking=False) as file:
                 yield file
         except DAMAGE as error:
-            raise LandscapeError(f"{self.path} cannot be used: {clean(str(error))}", "save it again") from error
+            hint = "write it again, uncompressed or with gzip"
+            raise LandscapeError(f"{self.path} cannot be used: {clean(str(error))}", hint) from error
 
     def _walk(self, group: h5py.Group, prefix: str) -> None:
         address = h5py.h5o.get_info(group.id).addr

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape_cli.errors import LandscapeError
-from landscape_cli.profile import MAX_GROUPS, Axis, Centre, PlaneRecord, Profile, Provenance, Surface
+from landscape_cli.profile import MAX_GROUPS, NAME, Axis, Centre, PlaneRecord, Profile, Provenance, Surface
 from landscape_cli.store.guard import DAMAGE, array, clean, group_of, parsed, text
-from landscape_cli.store.schema import BLOCK, FORMAT, NAME, SCHEMA_VERSION, SEAL, layout
+from landscape_cli.store.schema import BLOCK, FORMAT, SCHEMA_VERSION, SEAL, layout
 
 
 def load(path: Path | str) -> Profile:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landscape_cli.errors import LandscapeError
-from landscape_cli.profile import Centre, Profile, Surface
+from landscape_cli.profile import Centre, Profile, Surface, check_names
 
 FORMAT = "landscape-profile"
 SCHEMA_VERSION = 1
@@ -35,8 +33,6 @@ attribute above. `problem` is what every section must share; `fingerprint` adds 
 
 version 1   2026-11   first
 """
-NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-RESERVED = ("axis_x", "axis_y", "gram")  # of a plane: no split can be called so
 SEAL = b"landscape-profile sha256="
 BLOCK = 512  # bytes of the user block; HDF5 looks for its own beginning at 0, 512, 1024, …
 
@@ -101,10 +97,7 @@ def layout(profile: Profile) -> Layout:
 def _check_names(profile: Profile) -> None:
     metrics = [name for centre in profile.centre.values() for name in centre.metrics]
     metrics += [name for p in profile.planes.values() for surface in p.surfaces.values() for name in surface.metrics]
-    for name in [*profile.centre, *profile.planes, *metrics]:
-        if not NAME.fullmatch(name) or (name in RESERVED and name in profile.centre):
-            hint = "use up to 64 letters, digits, - and _; not axis_x, axis_y or gram"
-            raise LandscapeError(f"nothing in a run file can be called {name!r}", hint)
+    check_names(profile.centre, [*profile.planes, *metrics])
 
 
 def _centre_layout(at: str, centre: Centre) -> dict[str, Dataset]:
