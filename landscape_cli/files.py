@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,9 +34,8 @@ def check_output(path: Path, bytes_needed: int = 0) -> Path:
         raise LandscapeError(f"{path} is {kind}", "give the path of a file, for example -o run.h5")
     free = shutil.disk_usage(path.parent).free
     if free < 2 * bytes_needed + (1 << 20):
-        raise LandscapeError(
-            f"{path.parent} has {free >> 20} MiB free, the run needs {2 * bytes_needed >> 20} MiB", "make room first"
-        )
+        needed = (2 * bytes_needed >> 10) + 1024
+        raise LandscapeError(f"{path.parent} has {free >> 10} KiB free, {needed} KiB are needed", "make room first")
     return path
 
 
@@ -50,6 +50,8 @@ def write(path: Path, content: bytes) -> None:
         try:
             handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
             try:
+                with contextlib.suppress(FileNotFoundError):
+                    os.fchmod(handle, stat.S_IMODE(os.stat(path).st_mode))
                 view = memoryview(content)
                 while view:
                     view = view[os.write(handle, view) :]

@@ -13,6 +13,7 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date, time
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def read_job_file(path: Path) -> Layer:
         raise LandscapeError(f"the job file {path} is not text", hint) from None
     try:
         tree = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise LandscapeError(f"the job file {path} is not valid TOML: {error}", "mend that line") from None
     return Layer("job file", _flatten(tree), path.resolve().parent)
 
@@ -83,9 +84,10 @@ def read_sets(pairs: tuple[str, ...], folder: Path) -> Layer:
 def toml_value(text: str) -> Any:
     """`text` as a TOML value, or as plain text where it is none."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except (tomllib.TOMLDecodeError, RecursionError):
         return text
+    return text if isinstance(value, date | time) else value  # 10:20:30 is a range here
 
 
 def _flatten(tree: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
@@ -115,6 +117,8 @@ def resolve(layers: list[Layer], folder: Path) -> Job:
         for path, value in layer.values.items():
             table, key, rest = _locate(path)
             body = merged.setdefault(table, {})
+            if not key and value != {}:
+                raise LandscapeError(f"{table} is a table, not {value!r}", f"write {table}.key=value")
             if not key:
                 continue
             value = _rebased(f"{table}.{key}", value, layer.folder, folder)

@@ -101,7 +101,7 @@ def _range(spec: str) -> Floats:
         low, high, count = float(match[1]), float(match[2]), int(match[3])
     except ValueError:
         raise _axis_error(spec, "min and max must be numbers") from None
-    if not (math.isfinite(low) and math.isfinite(high)):
+    if not (math.isfinite(low) and math.isfinite(high) and math.isfinite(high - low)):
         raise _axis_error(spec, "min and max must be finite")
     if count < 1 or count > MAX_BYTES // (8 * (MAX_GROUPS + 2)):
         raise _axis_error(spec, "the count must be at least 1 and fit in memory")
@@ -110,7 +110,8 @@ def _range(spec: str) -> Floats:
     if count == 1:
         raise _axis_error(spec, "one point is no range: give it as a list, [0.0]")
     i = np.arange(count, dtype=np.float64)
-    values = (low * (count - 1 - i) + high * i) / (count - 1)  # mirrored i gives the exact negative
+    with np.errstate(over="ignore"):
+        values = (low * (count - 1 - i) + high * i) / (count - 1)  # mirrored i gives the exact negative
     values[0], values[-1] = low, high
     return values
 
@@ -208,7 +209,7 @@ class Provenance:
     """What was run, with what, when and by which version.
 
     Attributes:
-        argv: the command; empty when called from Python.
+        argv, directory: the command, and the folder where it was typed; empty when called from Python.
         job, folder: the resolved job file as TOML, and the folder its relative paths start from.
         sources: for every setting where its value came from: default, job file, --set or flag.
         versions: of landscape, Python and the libraries.
@@ -223,6 +224,7 @@ class Provenance:
     """
 
     argv: tuple[str, ...] = ()
+    directory: str = ""
     job: str = ""
     folder: str = ""
     sources: Mapping[str, str] = field(default_factory=dict)

@@ -400,3 +400,12 @@ def test_around_a_centre_that_is_not_finite_there_is_no_basin(loss: float, y: st
     surface = surface_of(lambda *p: p[0] ** 2, ODD, y, groups=2)
     found = basin_statistics(replace(surface, centre=replace(surface.centre, loss=loss, loss_groups=np.full(2, loss))))
     assert [e for e in found.values() if isinstance(e, Estimate) and e.status == "ok"] == []
+
+
+def test_the_median_is_a_bound_where_either_middle_ray_is_cut() -> None:
+    """46 of 92 rays are cut, all longer than the rest: the median is the mean of the 46th and the 47th."""
+    surface = surface_of(lambda x, y: np.where(y > 0, 0.0, 1.0) * y**2 + 0 * x, "-9:9:19", "-1:1:21")
+    found = basin_statistics(surface)
+    edges_cut = found["radius_mean"].bound == "lower"
+    assert edges_cut
+    assert found["radius_median"].bound == "lower"

@@ -115,10 +115,10 @@ def test_a_point_not_yet_measured_is_not_taken_for_nan() -> None:
 # ½λ(x² + y²): the corner of the window rises by λ, the nearest point one step away by λ/200
 WINDOWS: dict[str, tuple[Callable[[], Surface], bool, str]] = {
     "rises by 1": (lambda: bowl(1.0), True, "fits"),
-    "rises by 0.011": (lambda: bowl(0.011), True, "fits"),
-    "rises by 0.009": (lambda: bowl(0.009), False, "too narrow"),
+    "rises by 0.11": (lambda: bowl(0.11), True, "fits"),
+    "rises by 0.09, less than the basin's level": (lambda: bowl(0.09), False, "too narrow"),
     "falls everywhere": (lambda: bowl(-5.0), False, "too narrow"),
-    "rises by less than its own error": (lambda: bowl(0.05, noise=1.0), False, "within three standard errors"),
+    "rises by less than its own error": (lambda: bowl(0.5, noise=10.0), False, "within three standard errors"),
     "rises by 0.95 in one step": (lambda: bowl(190.0), True, "fits"),
     "rises by 1.05 in one step": (lambda: bowl(210.0), False, "too wide"),
     "rises by 1.05 from a centre off the grid": (lambda: bowl(1.05 / 0.25**2, "-0.75:0.75:4"), False, "too wide"),
@@ -145,5 +145,16 @@ def test_a_window_whose_points_beside_the_centre_are_all_infinite_is_too_wide() 
     assert check["ok"] is False
 
 
-def test_a_window_with_nothing_finite_is_not_judged() -> None:
-    assert named(profile_of(surface_of(lambda x: x + np.nan, "-1:1:5")), "window") == []
+@pytest.mark.parametrize(
+    ("surface", "said"),
+    [
+        (surface_of(lambda x: x + np.nan, "-1:1:5"), "no point is finite"),
+        (surface_of(lambda x: np.where(x == 0, 0.0, np.inf), "-1:1:5"), "left what is finite"),
+        (surface_of(lambda x: x**2, "1:2:11"), "does not lie around the centre"),
+        (surface_of(lambda x, y: x**2 + 0 * y, "-1:1:5", [0.0]), "does not lie around the centre"),
+    ],
+)
+def test_what_a_window_lacks_is_said(surface: Surface, said: str) -> None:
+    (check,) = named(profile_of(surface), "window")
+    assert check["ok"] is False
+    assert said in check["text"]

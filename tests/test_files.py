@@ -200,7 +200,7 @@ def test_an_output_that_cannot_be_is_refused(
 
 
 def test_a_disk_with_too_little_room_is_refused_before_the_work(tmp_path: Path) -> None:
-    with pytest.raises(LandscapeError, match="MiB free"):
+    with pytest.raises(LandscapeError, match="KiB free"):
         check_output(tmp_path / "run.h5", 1 << 60)
 
 

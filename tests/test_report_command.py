@@ -79,8 +79,11 @@ def test_json_says_what_the_file_holds(run: Path, capsys: Capture) -> None:
 def test_csv_has_a_row_for_every_estimate_of_json(run: Path, capsys: Capture) -> None:
     only = strict(printed(capsys, "report", str(run), "--format", "json"))["runs"][0]
     rows = list(csv.DictReader(io.StringIO(printed(capsys, "report", str(run), "--format", "csv"))))
-    assert len(rows) == len(estimates([only["centre"], only["planes"]]))
     named = {row["metric"]: row for row in rows}
+    assert len(named) == len(rows)
+    assert len(rows) > len(estimates([only["centre"], only["planes"]]))
+    assert float(named["planes.main.train.basin.delta"]["value"]) == 0.1
+    assert {row["value"] for name, row in named.items() if name.startswith("checks.")} == {"1.0"}
     box = only["planes"]["square"]["test"]["sharpness"]["plane_eps"][2]
     assert float(named["planes.square.test.sharpness.plane_eps.2"]["value"]) == box["value"]
 

@@ -15,8 +15,10 @@ from test_store import a_profile
 
 from landscape_cli import store
 from landscape_cli.cli.main import main
+from landscape_cli.cli.report import analysed
 from landscape_cli.errors import ExitCode
 from landscape_cli.profile import Profile
+from landscape_cli.report.tables import tables
 
 Capture = pytest.CaptureFixture[str]
 COMMANDS = (["report"], ["report", "--format", "json"], ["report", "--format", "csv"], ["info"], ["info", "--job"])
@@ -85,6 +87,50 @@ def test_a_terminal_that_knows_only_ascii_gets_a_report(run: Path) -> None:
     out, err = process.communicate()
     assert (process.returncode, err) == (ExitCode.OK, "")
     assert "centre" in out.lower()
+
+
+@pytest.mark.parametrize("width", [20, 60, 100, 300])
+def test_however_narrow_the_terminal_no_number_is_lost(
+    run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    profile = a_profile(("a", "b", "c", "d", "e", "f"), ("main",))
+    store.save(profile, run)
+    assert main(["report", str(run)]) == 0
+    shown = capsys.readouterr().out
+    assert max(map(len, shown.splitlines())) <= width
+    drawn = [cell for table in tables(analysed(run)) for row in table.rows for cell in row[:-1]]
+    assert len(drawn) > 90
+    whole = "".join(shown.split())
+    assert width < 60 or [cell for cell in drawn if "".join(cell.split()) not in whole] == []
+    for cell in {cell for cell in drawn if cell and width < 60}:  # folded over lines, but every letter there
+        assert all(shown.count(letter) >= cell.count(letter) for letter in cell.replace(" ", ""))
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+@pytest.mark.parametrize("args", [["report", "--format", "json"], ["info"]])
+def test_without_a_buffer_a_full_disk_is_seen_too(run: Path, args: list[str]) -> None:
+    with open("/dev/full", "w") as full:
+        env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        process = landscape(*args, str(run), stdout=full, stderr=subprocess.PIPE, env=env)
+        _, err = process.communicate()
+    assert process.returncode == ExitCode.USAGE
+    assert two_lines(err)
+
+
+@pytest.mark.parametrize("closed", ["stdout", "stderr"])
+def test_a_closed_stream_is_no_bug(run: Path, closed: str) -> None:
+    number = {"stdout": 1, "stderr": 2}[closed]
+    done = subprocess.run(f"{sys.executable} -m landscape_cli report {run} {number}>&-", shell=True, check=False)
+    assert done.returncode == {"stdout": ExitCode.USAGE, "stderr": ExitCode.OK}[closed]
+
+
+def test_a_terminal_that_lacks_letters_gets_the_report(run: Path) -> None:
+    env = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    for name in FORMATS:
+        process = landscape("report", str(run), "--format", name, stdout=subprocess.DEVNULL, env=env)
+        process.communicate()
+        assert process.returncode == ExitCode.OK
 
 
 # ---------------------------------------------------------------- -o

@@ -624,6 +624,89 @@ def test_data_that_cannot_be_are_two_lines(home: Path, capsys: Capture, kind: st
     assert not (home / "run.h5").exists()
 
 
+GREEDY = """
+import sys, torch
+import net
+
+class Greedy(net.Net):
+    def forward(self, x):
+        if len(x) > 8:
+            torch.empty(2**44)
+        return super().forward(x)
+
+class Leaving(net.Net):
+    def forward(self, x):
+        sys.exit(0)
+"""
+
+
+def test_a_model_that_takes_small_batches_only_is_measured_in_them(home: Path, capsys: Capture) -> None:
+    (home / "greedy.py").write_text(GREEDY)
+    assert "memory" in refused(capsys, 2, "job.toml", "-o", "run.h5", "--model=greedy.py:Greedy")
+    assert scan("job.toml", "-o", "run.h5", "--model=greedy.py:Greedy", "--batch-size", "8") == 0
+
+
+def test_a_forward_that_leaves_is_an_error_and_not_an_exit_code(home: Path, capsys: Capture) -> None:
+    (home / "greedy.py").write_text(GREEDY)
+    assert "SystemExit" in refused(capsys, 2, "job.toml", "-o", "run.h5", "--model=greedy.py:Leaving")
+
+
+def test_a_pipe_is_no_checkpoint_and_no_data(home: Path, capsys: Capture) -> None:
+    os.mkfifo(home / "pipe.npz")
+    for flag in ("--checkpoint=pipe.npz", "--data=train=pipe.npz", "--directions=checkpoint:pipe.npz,random"):
+        assert "no regular file" in refused(capsys, 2, "job.toml", "-o", "run.h5", flag)
+
+
+@pytest.mark.parametrize("flag", ["--set=planes.main=3", "--force="])
+def test_what_would_be_without_effect_is_refused(home: Path, capsys: Capture, flag: str) -> None:
+    refused(capsys, 2, "job.toml", "-o", "run.h5", flag)
+
+
+def test_a_range_that_reads_as_a_time_of_day_is_a_range(home: Path) -> None:
+    assert scan("job.toml", "-o", "run.h5", "--set=planes.main.x=10:20:30") == 0
+    assert len(store.load("run.h5").planes["main"].surface.x) == 30
+
+
+def test_the_number_of_threads_makes_no_other_plane(home: Path) -> None:
+    """The norm of a large layer is a sum whose rounding depends on it."""
+    (home / "wide.py").write_text(
+        "import torch\ndef net():\n    torch.manual_seed(0)\n    return torch.nn.Linear(2, 500000)\n"
+        "def loss(o, t):\n    return o.mean(1)\n"
+    )
+    (home / "save.py").write_text("import torch, wide\ntorch.save(wide.net().state_dict(), 'wide.pt')\n")
+    subprocess.run([sys.executable, "save.py"], check=True)
+    args = ["job.toml", "--model=wide.py:net", "--checkpoint=wide.pt", "--loss=wide.py:loss", "-o", "run.h5"]
+    args += ["--dtype=float64", "--normalize=layer"]
+    for threads in ("2", "1"):
+        env = {**os.environ, "OMP_NUM_THREADS": threads}
+        command = [sys.executable, "-m", "landscape_cli", "scan", *args]
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+
+
+def test_another_batch_size_on_the_way_is_kept_in_the_notes(home: Path, monkeypatch: Patch) -> None:
+    after(4, monkeypatch, lambda: signal.raise_signal(signal.SIGINT))
+    assert scan("job.toml", "-o", "run.h5") == ExitCode.INTERRUPTED
+    monkeypatch.undo()
+    monkeypatch.chdir(home)
+    assert scan("job.toml", "-o", "run.h5", "--batch-size", "3") == 0
+    assert any("resumed with batch size 3" in note for note in store.load("run.h5").provenance.notes)
+
+
+def test_a_file_keeps_its_permissions(home: Path) -> None:
+    assert scan("job.toml", "-o", "run.h5", "--max-time=0.000001") == ExitCode.INTERRUPTED
+    (home / "run.h5").chmod(0o600)
+    assert scan("job.toml", "-o", "run.h5") == 0
+    assert (home / "run.h5").stat().st_mode & 0o777 == 0o600
+
+
+def test_stderr_that_nobody_reads_stops_no_scan(home: Path) -> None:
+    command = f"{sys.executable} -m landscape_cli scan job.toml -o run.h5"
+    subprocess.run(f"{command} 2>&1 | true", shell=True, check=True)
+    assert store.load("run.h5").complete
+    assert subprocess.run(f"{command} --force 2>&-", shell=True, check=False).returncode == 0
+
+
 # ---------------------------------------------------------------- checkpoints as scripts leave them
 
 SCRIPT = """
@@ -705,6 +788,8 @@ def test_a_centre_that_is_not_finite_is_inconclusive(home: Path, capsys: Capture
 def test_a_surface_without_a_finite_point_is_kept_and_inconclusive(home: Path, capsys: Capture) -> None:
     far = ["--loss=net.py:grown", "--x=[1e5, 2e5]", "--y=[0.0]", f"--directions={other_checkpoint(home, 1.5)},random"]
     assert "no point of main is finite" in refused(capsys, 3, "job.toml", "-o", "run.h5", *far)
+    assert scan("job.toml", "-o", "run.h5", *far) == ExitCode.INCONCLUSIVE  # and not 0 the second time
+    assert main(["report", "run.h5", "-q"]) == ExitCode.INCONCLUSIVE
     surface = store.load("run.h5").planes["main"].surface
     assert surface.measured.all()
     assert (surface.loss == np.inf).all()

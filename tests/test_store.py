@@ -113,14 +113,15 @@ def axes(draw: st.DrawFn) -> Axis:
 def centres(draw: st.DrawFn, groups: int, metrics: list[str]) -> Centre:
     numbers = {name: draw(any_float) for name in sorted(metrics)}
     samples = draw(st.integers(1, 2**40))
-    return Centre(draw(any_float), draw(floats(groups)), draw(floats(groups)), numbers, draw(any_float), samples)
+    sizes = np.array(draw(st.lists(st.floats(0.5, 1e9), min_size=groups, max_size=groups)))
+    return Centre(draw(any_float), draw(floats(groups)), sizes, numbers, draw(any_float), samples)
 
 
 @st.composite
 def planes(draw: st.DrawFn, name: str, held: Mapping[str, Centre], metrics: list[str]) -> PlaneRecord:
     x, y = draw(axes()), draw(st.none() | axes())
     shape = (len(x),) if y is None else (len(x), len(y))
-    gram = draw(floats(len(shape), len(shape)))
+    gram = np.diag(draw(st.lists(st.floats(1e-6, 1e6), min_size=len(shape), max_size=len(shape))))
     surfaces = {}
     for split, centre in held.items():
         groups = len(centre.group_sizes)
@@ -603,6 +604,39 @@ def test_a_file_without_planes_is_a_run(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- damage
+
+
+def test_links_that_go_in_circles_are_refused(tmp_path: Path) -> None:
+    """Read as a tree, 8 links of a group to itself are 8^8 groups."""
+    path = tmp_path / "circle.h5"
+    with h5py.File(path, "w") as file:
+        for i in range(8):
+            file[f"link{i}"] = file["/"]
+        file["inputs"] = np.zeros(3)
+    with pytest.raises(LandscapeError, match="same object"):
+        store.Arrays(path)
+
+
+@pytest.mark.parametrize("change", ["zero", "negative", "singular", "asymmetric", "nan"])
+def test_a_gram_matrix_that_is_none_is_refused(run: Path, change: str) -> None:
+    gram = {
+        "zero": np.zeros((2, 2)), "negative": -np.eye(2), "singular": np.ones((2, 2)),
+        "asymmetric": np.array([[1.0, 0.5], [0.0, 1.0]]), "nan": np.full((2, 2), np.nan),
+    }[change]  # fmt: skip
+    profile = a_profile()
+    plane = dataclasses.replace(profile.planes["main"], gram=gram)
+    run.write_bytes(store.image(dataclasses.replace(profile, planes={"main": plane})))
+    with pytest.raises(LandscapeError, match="Gram"):
+        store.load(run)
+
+
+@pytest.mark.parametrize("sizes", [[0.0, 0.0, 0.0], [4.0, -1.0, 4.0], [4.0, np.nan, 4.0], [4.0, np.inf, 4.0]])
+def test_group_sizes_that_cannot_be_are_refused(run: Path, sizes: list[float]) -> None:
+    profile = a_profile()
+    centre = dataclasses.replace(profile.centre["train"], group_sizes=np.array(sizes))
+    run.write_bytes(store.image(dataclasses.replace(profile, centre={"train": centre})))
+    with pytest.raises(LandscapeError, match="impossible sizes"):
+        store.load(run)
 
 
 @pytest.mark.parametrize("share", np.linspace(0, 1, 60, endpoint=False).tolist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import replace
 from typing import Any
 
@@ -122,4 +123,13 @@ def test_on_a_constant_the_lowest_point_is_still_a_finite_one(bad: float) -> Non
     surface = with_losses(surface_of(lambda x, y: 1 + 0 * x * y, "-2:2:5", "-2:2:5"), {(0, 0): bad, (0, 1): bad})
     found = surface_statistics(surface)["min"]
     assert value(found[ITSELF]) == 1.0
-    assert (found["x"], found["y"]) == (-2.0, 0.0)
+    assert (found["x"], found["y"]) == (0.0, 0.0)  # of equal points the nearest to the centre
+
+
+def test_the_lowest_of_what_is_measured_so_far_is_an_upper_bound() -> None:
+    surface = surface_of(lambda x: x**2, "-1:1:11")
+    measured = np.ones(11, dtype=bool)
+    measured[2:] = False
+    found = surface_statistics(dataclasses.replace(surface, measured=measured))["min"]
+    assert found[ITSELF].bound == found["drop"].bound == "upper"
+    assert surface_statistics(surface)["min"][ITSELF].bound == "exact"

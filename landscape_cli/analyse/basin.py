@@ -12,6 +12,7 @@ from landscape_cli.analyse import jackknife
 from landscape_cli.profile import Axis, Bound, Estimate, Floats, Status, Surface
 
 DELTA = 0.1
+NEIGHBOURS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1)])  # edges of the triangulation
 RAYS = 92  # a multiple of 4, so that swapping the axes of an orthogonal plane gives the same rays
 
 
@@ -68,7 +69,8 @@ def _disc(surface: Surface, delta: float) -> dict[str, Any]:
     edges = _edges(surface, unit, delta)
     sizes = surface.centre.group_sizes
     middle = float(np.median(edges.radius))
-    short = bool((edges.cut & (edges.radius <= middle)).any())
+    upper_middle = np.sort(edges.radius)[RAYS // 2]
+    short = bool((edges.cut & (edges.radius <= upper_middle)).any())
     return {
         "radius_mean": Estimate.of(
             float(edges.radius.mean()),
@@ -173,9 +175,11 @@ def _area(surface: Surface, delta: float) -> Estimate:
     cut |= not finite.all()
     corners, area, losses = corners[finite], area[finite], losses[finite]
     value = float((_share_below(losses, surface.centre.loss + delta) * area).sum())
-    left_out = jackknife.without_each(surface.loss_groups.reshape(-1, len(sizes))[corners], sizes)
+    used, places = np.unique(corners, return_inverse=True)
+    left_out = jackknife.without_each(surface.loss_groups.reshape(-1, len(sizes))[used], sizes)
     level = jackknife.without_each(surface.centre.loss_groups, sizes) + delta
-    replicates = np.array([(_share_below(left_out[..., g], level[g]) * area).sum() for g in range(len(sizes))])
+    places = places.reshape(corners.shape)
+    replicates = np.array([(_share_below(left_out[places, g], level[g]) * area).sum() for g in range(len(sizes))])
     return Estimate.of(value, jackknife.stderr(replicates, sizes), "lower" if cut else "exact")
 
 
@@ -189,18 +193,21 @@ def component(surface: Surface, level: float) -> NDArray[np.bool_]:
         if all((share > 0) if side else (share < 1) for side, share in zip(corner, shares, strict=True)):
             part[cells[0] + corner[0], cells[1] + corner[1]] = True
     part &= below
-    while True:
-        grown = part.copy()
-        grown[1:] |= part[:-1]
-        grown[:-1] |= part[1:]
-        grown[:, 1:] |= part[:, :-1]
-        grown[:, :-1] |= part[:, 1:]
-        grown[1:, 1:] |= part[:-1, :-1]  # the triangulation's diagonal
-        grown[:-1, :-1] |= part[1:, 1:]
-        grown &= below
-        if (grown == part).all():
-            return part
-        part = grown
+    grow(part, below)
+    return part
+
+
+def grow(part: NDArray[np.bool_], below: NDArray[np.bool_]) -> None:
+    """Flood `part` through `below` in place, front by front, along the edges of the triangulation."""
+    nx, ny = part.shape
+    front = np.argwhere(part)
+    while len(front):
+        beside = (front[:, None, :] + NEIGHBOURS).reshape(-1, 2)
+        beside = beside[((beside >= 0) & (beside < (nx, ny))).all(axis=1)]
+        fresh = np.unique(beside @ (ny, 1))
+        fresh = fresh[below.ravel()[fresh] & ~part.ravel()[fresh]]
+        front = np.stack(np.divmod(fresh, ny), axis=1)
+        part[front[:, 0], front[:, 1]] = True
 
 
 def _triangles(surface: Surface, part: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Floats]:

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landscape_cli.analyse.basin import DELTA
 from landscape_cli.analyse.jackknife import difference
-from landscape_cli.profile import PlaneRecord, Profile, Surface, agree
-
-NARROW = 0.1  # of δ: a window whose losses rise less than this says nothing of the basin
+from landscape_cli.profile import Axis, PlaneRecord, Profile, Surface, agree
 
 
 @dataclass(frozen=True)
@@ -72,33 +71,44 @@ def _finite(plane: PlaneRecord, split: str, surface: Surface) -> Iterator[Check]
 
 def _window(plane: PlaneRecord) -> Iterator[Check]:
     """Is the window so wide, or so narrow, that it says nothing of the basin?"""
-    surface = plane.surface
-    if not plane.complete or not surface.finite.any():
+    if plane.complete:
+        wrong = next((text for text in _window_faults(plane.surface)), None)
+        yield Check("window", wrong is None, f"{plane.name}: {wrong or 'the window fits the basin'}")
+
+
+def _window_faults(surface: Surface) -> Iterator[str]:
+    """What keeps the window from showing the basin, the gravest first."""
+    if any(axis.values[0] > 0 or axis.values[-1] < 0 or len(axis) < 2 for axis in surface.axes):
+        yield "the window does not lie around the centre: it has no basin"
         return
+    if not surface.finite.any():
+        yield "no point is finite: narrow the window"
+        return
+    walls = not surface.finite.all()
     rises = np.where(surface.finite, surface.loss - surface.centre.loss, -np.inf)
-    flat = int(rises.argmax())
-    where = np.unravel_index(flat, rises.shape)
+    where = np.unravel_index(int(rises.argmax()), rises.shape)
     rise = difference(float(surface.loss[where]), surface.loss_groups[where], surface.centre)
-    highest = float(rises[where])
-    beside, noise = _beside_centre(surface), 3 * (rise.stderr or 0.0)
-    found = {
-        f"the loss rises by at most {highest:.2g}: the window is too narrow, widen it": highest < NARROW * DELTA,
-        f"the highest rise, {highest:.2g}, is within three standard errors: widen the window or take more samples": (
-            highest < noise
-        ),
-        f"one grid step from the centre the loss has risen by {beside:.2g}: the window is too wide or the grid too "
-        "coarse for the basin": beside > 10 * DELTA,
-    }
-    wrong = next((text for text, so in found.items() if so), None)
-    yield Check("window", wrong is None, f"{plane.name}: {wrong or 'the window fits the basin'}")
+    highest, beside = float(rises[where]), _beside_centre(surface)
+    if not walls and highest < DELTA:
+        yield f"the loss rises by at most {highest:.2g}, less than δ = {DELTA}: the window is too narrow, widen it"
+    if not walls and highest < 3 * (rise.stderr or 0.0):
+        yield f"the highest rise, {highest:.2g}, is within three standard errors: widen the window or take more samples"
+    if beside > 10 * DELTA:
+        much = f"risen by {beside:.2g}" if np.isfinite(beside) else "left what is finite"
+        yield f"one grid step from the centre the loss has {much}: the window is too wide or the grid too coarse"
 
 
 def _beside_centre(surface: Surface) -> float:
-    """The smallest rise of the loss one grid step from the centre; infinite where none is finite."""
-    distance = np.zeros(surface.loss.shape)
-    for i, axis in enumerate(surface.axes):
-        shape = [-1 if j == i else 1 for j in range(len(surface.axes))]
-        steps = np.abs(axis.values) / max(axis.step, 1e-300)
-        distance = np.maximum(distance, steps.reshape(shape))
-    ring = surface.finite & (distance > 0) & (distance <= 1 + 1e-9)
-    return float((surface.loss[ring] - surface.centre.loss).min()) if ring.any() else np.inf
+    """The smallest rise of the loss at the grid points around the centre; infinite where none is finite."""
+    around = np.ix_(*[_around(axis) for axis in surface.axes])
+    losses, finite = surface.loss[around].copy(), surface.finite[around].copy()
+    at_centre = np.ix_(*[axis.values[_around(axis)] == 0 for axis in surface.axes])
+    finite[at_centre] = False
+    return float((losses[finite] - surface.centre.loss).min()) if finite.any() else np.inf
+
+
+def _around(axis: Axis) -> NDArray[np.intp]:
+    """The indices of 0, where it is a grid point, and of its neighbours."""
+    first = int(np.searchsorted(axis.values, 0.0))
+    last = int(np.searchsorted(axis.values, 0.0, side="right"))
+    return np.arange(max(0, first - 1), min(len(axis), last + 1))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from landscape_cli.analyse import jackknife
-from landscape_cli.profile import Estimate, Floats, Surface
+from landscape_cli.profile import Axis, Estimate, Floats, Surface
 
 STEPS = 2  # half-width of the window in grid steps
 
@@ -15,17 +15,17 @@ STEPS = 2  # half-width of the window in grid steps
 def plane_curvature(surface: Surface) -> dict[str, Any]:
     """`curvature.plane`: eigenvalues of the quadratic L ≈ c + g'p + ½ p'Hp fitted by least squares.
 
-    The window is two grid steps to each side of the centre. `eigenvalues` are those of G⁻¹H (G the Gram matrix of the
-    directions): loss per squared parameter distance, lowest first; `eigenvalues_unit` those of H, per squared direction
-    unit. Standard errors by fitting the losses without each sample group, the fit being linear in them.
+    The window is two grid steps to each side of the centre, which it must hold. `eigenvalues` are those of G⁻¹H (G the
+    Gram matrix of the directions): loss per squared parameter distance, lowest first; `eigenvalues_unit` those of H,
+    per squared direction unit. Standard errors by fitting the losses without each group: the fit is linear in them.
     `lack_of_fit` is the residual's root mean square over the standard deviation of the window's losses: 0 for a
-    quadratic, towards 1 where a quadratic says nothing.
+    quadratic, towards 1 where a quadratic says nothing; undefined where there are no more points than coefficients.
     """
     dims = len(surface.axes)
-    window = [STEPS * axis.step for axis in surface.axes]
+    window = [STEPS * _step(axis) for axis in surface.axes]
     near = [np.abs(a.values) <= w * (1 + 1e-9) for a, w in zip(surface.axes, window, strict=True)]
     inside = np.ix_(*[np.flatnonzero(n) for n in near])
-    status = _usable(surface, inside, dims)
+    status = _usable(surface, inside)
     if status:
         missing = [Estimate.missing(status)] * dims  # type: ignore[arg-type]
         lack: Estimate = Estimate.missing(status)  # type: ignore[arg-type]
@@ -42,21 +42,29 @@ def plane_curvature(surface: Surface) -> dict[str, Any]:
     )
     residual = losses - design @ (solve @ losses)
     spread = float(losses.std())
+    lack = Estimate.of(float(np.sqrt((residual**2).mean())) / spread if spread > 1e-12 * np.abs(losses).max() else 0.0)
     return {
         "plane": {
             "eigenvalues": _eigenvalues(whole, parts, surface.gram, sizes),
             "eigenvalues_unit": _eigenvalues(whole, parts, np.eye(dims), sizes),
-            "lack_of_fit": Estimate.of(
-                float(np.sqrt((residual**2).mean())) / spread if spread > 1e-12 * np.abs(losses).max() else 0.0
-            ),
+            "lack_of_fit": lack if len(design) > design.shape[1] else Estimate.missing("undefined"),
             "window": window,
         }
     }
 
 
-def _usable(surface: Surface, inside: tuple[Any, ...], dims: int) -> str:
+def _step(axis: Axis) -> float:
+    """The median gap between the two grid points to each side of 0; 0 where there are none."""
+    first = int(np.searchsorted(axis.values, 0.0))
+    last = int(np.searchsorted(axis.values, 0.0, side="right"))
+    beside = axis.values[max(0, first - STEPS) : last + STEPS]
+    return float(np.median(np.diff(beside))) if len(beside) > 1 else 0.0
+
+
+def _usable(surface: Surface, inside: tuple[Any, ...]) -> str:
     """Why there is no fit, or ""."""
-    if any(n.size < 3 for n in inside):
+    outside = any(axis.values[0] > 0 or axis.values[-1] < 0 for axis in surface.axes)
+    if outside or any(n.size < 3 for n in inside):
         return "undefined"
     if not surface.measured[inside].all():
         return "not measured"

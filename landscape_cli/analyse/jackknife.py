@@ -13,8 +13,8 @@ from landscape_cli.profile import Centre, Estimate, Floats
 
 def without_each(groups: Floats, sizes: Floats) -> Floats:
     """(..., G) group means -> (..., G) the mean over all samples but those of group g."""
-    weighted = groups * np.where(sizes > 0, sizes, np.nan)
-    weighted = np.where(sizes > 0, weighted, 0.0)
+    with np.errstate(invalid="ignore", over="ignore"):
+        weighted = np.where(sizes > 0, groups * sizes, 0.0)
     empty = np.zeros((*weighted.shape[:-1], 1))
     before = np.concatenate([empty, weighted[..., :-1].cumsum(-1)], axis=-1)
     after = np.concatenate([weighted[..., :0:-1].cumsum(-1)[..., ::-1], empty], axis=-1)

@@ -13,6 +13,21 @@ from landscape_cli.profile import Estimate
 ITSELF = ""  # no split, plane or metric can be called so
 
 
+def numbers(tree: Any, path: str = "") -> Iterator[tuple[str, Estimate]]:
+    """As `flatten`, and the plain numbers beside the statistics too: δ, ε, coordinates, windows, checks."""
+    if isinstance(tree, bool | int | float):
+        yield path, Estimate.of(float(tree))
+    elif isinstance(tree, dict):
+        for key, value in tree.items():
+            deeper = f"{path}.{key}" if path else str(key)
+            yield from numbers(value, path if key == ITSELF else deeper)
+    elif isinstance(tree, list):
+        for index, value in enumerate(tree):
+            yield from numbers(value, f"{path}.{index}")
+    else:
+        yield from flatten(tree, path)
+
+
 def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Estimate]]:
     """Every Estimate of a tree of statistics with its dotted path; list items by index."""
     if isinstance(tree, Estimate):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.paths import ITSELF
-from landscape_cli.profile import Estimate, Surface
+from landscape_cli.profile import Bound, Estimate, Surface
 
 
 def surface_statistics(surface: Surface) -> dict[str, Any]:
@@ -16,7 +17,8 @@ def surface_statistics(surface: Surface) -> dict[str, Any]:
 
     `min` is the lowest loss; `x`, `y` its coordinates in direction units, `distance` its parameter distance
     sqrt(a' G a) from the centre (G the Gram matrix), `at_border` whether it lies on the window's edge, and `drop`
-    L(min) - L(centre) with its paired standard error. The lowest of many noisy points is biased downwards.
+    L(min) - L(centre) with its paired standard error. Of equal points the nearest to the centre is taken. The lowest of
+    many noisy points is biased downwards; of an unfinished surface it is an upper bound.
     """
     measured = int(surface.measured.sum())
     if not measured:
@@ -34,15 +36,17 @@ def surface_statistics(surface: Surface) -> dict[str, Any]:
 def _lowest(surface: Surface) -> Any:
     if not surface.finite.any():
         return Estimate.missing("not finite")
-    flat = int(np.argmin(np.where(surface.finite, surface.loss, np.inf)))
-    where = np.unravel_index(flat, surface.loss.shape)
+    lowest = surface.finite & (surface.loss == surface.loss[surface.finite].min())
+    distance = sum(np.ix_(*[axis.values**2 for axis in surface.axes]))
+    where = np.unravel_index(int(np.argmin(np.where(lowest, distance, np.inf))), surface.loss.shape)
+    bound: Bound = "exact" if surface.measured.all() else "upper"
     point = np.array([axis.values[i] for axis, i in zip(surface.axes, where, strict=True)])
     groups, centre = surface.loss_groups[where], surface.centre
     return {
-        ITSELF: jackknife.mean(float(surface.loss[where]), groups, centre.group_sizes),
+        ITSELF: replace(jackknife.mean(float(surface.loss[where]), groups, centre.group_sizes), bound=bound),
         "x": float(point[0]),
         "y": float(point[1]) if surface.y is not None else None,
         "distance": Estimate.of(float(np.sqrt(point @ surface.gram @ point))),
         "at_border": any(i in (0, len(axis) - 1) for axis, i in zip(surface.axes, where, strict=True)),
-        "drop": jackknife.difference(float(surface.loss[where]), groups, centre),
+        "drop": replace(jackknife.difference(float(surface.loss[where]), groups, centre), bound=bound),
     }

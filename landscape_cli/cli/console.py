@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -31,22 +32,36 @@ class Console:
     def note(self, text: str) -> None:
         """Something good to know."""
         if not self.quiet:
-            click.echo(plain(text), err=True)
+            tell(plain(text))
 
     def detail(self, text: str) -> None:
         """Something only --verbose shows."""
         if self.verbose:
-            click.echo(plain(text), err=True)
+            tell(plain(text))
 
     def error(self, error: LandscapeError) -> None:
         """Two lines: what is wrong, and what to type or change."""
         for label, text, tint in (("error:", error.message, "red"), ("hint:", error.hint, "yellow")):
             label = click.style(label, fg=tint, bold=True) if self.colour_on(sys.stderr) else label
-            click.echo(f"{label} {plain(' '.join(text.split()))}", err=True)
+            tell(f"{label} {plain(' '.join(text.split()))}")
 
     def colour_on(self, stream: Any) -> bool:
         """Colour only on a terminal, and only if nothing forbids it."""
-        return self.colour and not os.environ.get(FORBIDDEN_COLOUR) and stream.isatty()
+        return self.colour and not os.environ.get(FORBIDDEN_COLOUR) and is_terminal(stream)
+
+
+def tell(text: str) -> None:
+    """A line to stderr; one that nobody can read any more stops no measurement."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
+def is_terminal(stream: Any) -> bool:
+    """Also of a stream that is closed, which is None or raises."""
+    try:
+        return bool(stream.isatty())
+    except (AttributeError, ValueError):
+        return False
 
 
 CONSOLE = Console()
@@ -79,7 +94,7 @@ def progress(what: str, done: int, total: int) -> Iterator[Callable[[int], None]
     """A bar with points/s and time left on a terminal; a plain line every 10 % elsewhere."""
     if CONSOLE.quiet:
         yield lambda points: None
-    elif sys.stderr.isatty():
+    elif is_terminal(sys.stderr):
         with _bar(what, done, total) as advance:
             yield advance
     else:
@@ -127,7 +142,7 @@ class _Lines:
             self.tenth = 10 * self.done // self.total
             left = duration((self.total - self.done) / max(1e-9, self.rate))
             share = f"{self.tenth * 10:3d} %  {self.done}/{self.total} points"
-            click.echo(plain(f"{self.what}: {share}, {self.rate:.3g} points/s, {left} left"), err=True)
+            tell(plain(f"{self.what}: {share}, {self.rate:.3g} points/s, {left} left"))
 
 
 def duration(seconds: float) -> str:

@@ -12,7 +12,7 @@ import click
 from landscape_cli import store
 from landscape_cli.cli.console import common
 from landscape_cli.cli.output import say
-from landscape_cli.errors import ExitCode
+from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.profile import Profile
 from landscape_cli.report.json import provenance_as_json
 from landscape_cli.report.numbers import plain
@@ -29,6 +29,8 @@ def info(run: Path, job: bool, name: str) -> int:
     if name == "json" and not job:
         say(json.dumps(provenance_as_json(profile), indent=2, allow_nan=False) + "\n")
         return ExitCode.OK
+    if job and not profile.provenance.job:
+        raise LandscapeError(f"{run} was made from Python, without a job", "look at landscape info")
     head = f"# relative paths start from {profile.provenance.folder}"
     lines = [head, *profile.provenance.job.splitlines()] if job else _lines(profile)
     say("".join(f"{plain(line)}\n" for line in lines))
@@ -42,7 +44,8 @@ def _lines(profile: Profile) -> list[str]:
     table: dict[str, Any] = {
         "state": f"{state}, {done} of {asked} points",
         "command": shlex.join(record.argv) or "from Python",
-        "folder": record.folder,
+        "typed in": record.directory or "-",
+        "paths from": record.folder or "-",
         "started": record.started,
         "finished": record.finished or "-",
         "device": f"{record.device}, {record.dtype}",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import io
 import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import click
 
@@ -21,8 +25,14 @@ def say(text: str) -> None:
         LandscapeError: stdout cannot take it (a full disk). A reader that has seen enough and gone is no error.
     """
     try:
-        click.echo(text, nl=False)
-        sys.stdout.flush()
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.flush()
+            content = text if CONSOLE.colour_on(sys.stdout) else click.unstyle(text)
+            _write_all(sys.stdout.buffer, content.encode(sys.stdout.encoding, "replace"))
+        elif sys.stdout is None:
+            raise OSError(errno.EBADF, "it is closed")
+        else:
+            click.echo(text, nl=False)
     except BrokenPipeError:
         abandon_stdout()
     except OSError as error:
@@ -30,9 +40,18 @@ def say(text: str) -> None:
         raise LandscapeError(f"cannot write to stdout: {error.strerror}", "make room, or send it elsewhere") from error
 
 
+def _write_all(stream: BinaryIO, content: bytes) -> None:
+    """All of it: without a buffer (PYTHONUNBUFFERED) a stream takes what fits and says so only by its count."""
+    view = memoryview(content)
+    while view:
+        view = view[stream.write(view) or 0 :]
+    stream.flush()
+
+
 def abandon_stdout() -> None:
     """What stdout still holds goes nowhere, so that closing it at the end does not fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def refuse_to_overwrite(inputs: Iterable[Path], output: str) -> None:
@@ -50,5 +69,5 @@ def emit(text: str, output: str, force: bool) -> None:
     path = files.check_output(Path(output), len(text))
     if path.exists() and not force:
         raise LandscapeError(f"{output} exists", "add --force to overwrite it, or choose another -o")
-    files.write(path, text.encode())
+    files.write(path, text.encode("utf-8", "replace"))
     CONSOLE.note(f"wrote {output}")

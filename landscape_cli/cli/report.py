@@ -12,6 +12,7 @@ from landscape_cli.cli.console import CONSOLE, common
 from landscape_cli.cli.output import emit, refuse_to_overwrite
 from landscape_cli.cli.tables import to_text
 from landscape_cli.errors import ExitCode
+from landscape_cli.profile import PlaneRecord
 from landscape_cli.report.formats import FORMATS
 from landscape_cli.report.tables import Run
 
@@ -27,7 +28,7 @@ ALL_FORMATS = ("text", *FORMATS)
 def report(runs: tuple[Path, ...], name: str, output: str, force: bool) -> int:
     """Print sharpness and surface statistics of RUNS with their errors.
 
-    Exit code 3 where a run is unfinished: what is there is printed, and the share that is done.
+    Exit code 3 where a run is unfinished or has a plane without a finite point: what is there is printed all the same.
     """
     return write_report(runs, name, output, force)
 
@@ -41,7 +42,12 @@ def write_report(paths: tuple[Path, ...], name: str, output: str, force: bool) -
     unfinished = [run.file for run in runs if not run.profile.complete]
     for file in unfinished:
         CONSOLE.note(f"{file} is unfinished: rerun the command that `landscape info {file}` shows")
-    return ExitCode.INCONCLUSIVE if unfinished else ExitCode.OK
+    empty = [run.file for run in runs for plane in run.profile.planes.values() if not _finite(plane)]
+    return ExitCode.INCONCLUSIVE if unfinished or empty else ExitCode.OK
+
+
+def _finite(plane: PlaneRecord) -> bool:
+    return any(surface.finite.any() for surface in plane.surfaces.values())
 
 
 def analysed(path: Path) -> Run:

@@ -102,7 +102,7 @@ def scan(
     if output == "-":
         raise LandscapeError("an HDF5 file cannot be written to stdout", "give a file, for example -o run.h5")
     settings = read_job(job, sets, flags)
-    if force and force != WHOLE and force not in settings.planes:
+    if force is not None and force != WHOLE and force not in settings.planes:
         raise one_of("section to force", force, list(settings.planes))
     needed = _bytes(settings)
     if plan or output is None:
@@ -169,7 +169,7 @@ class Scan:
         from landscape_cli.measure import planner
         from landscape_cli.measure.scan import load_planes, load_problem
 
-        existing = store.load(self.path) if self.path.exists() and self.force != WHOLE else None
+        existing = self._existing()
         loaded = load_problem(self.job, store.READERS)
         problem = loaded.problem
         if existing:
@@ -179,6 +179,7 @@ class Scan:
         if existing and not wanted:
             CONSOLE.note(f"nothing to do: {self.path.name} holds all that this job asks for; next: {self._next()}")
             self._name_unfinished(existing)
+            refuse_all_nan(existing, [plane.name for plane in planes])
             return ExitCode.OK
         plan = self._plan(existing) or planner.choose(problem, self.job.run.batch_size)
         CONSOLE.detail(f"plan: {plan}")
@@ -186,6 +187,16 @@ class Scan:
             notes = (*loaded.notes, *[note for plane in planes for note in plane.notes])
             profile = self._start(existing, problem, planes, plan, loaded.files, notes)
             return self._measure(profile, problem, wanted, plan, stop)
+
+    def _existing(self) -> Profile | None:
+        """What the output holds already, unless all of it is to be replaced."""
+        if self.force == WHOLE or not self.path.exists():
+            return None
+        try:
+            return store.load(self.path)
+        except LandscapeError as error:
+            hint = "choose another -o; or replace the whole file with --force"
+            raise LandscapeError(error.message, hint, error.code) from error
 
     def _finished(self, existing: Profile | None, plane: Plane) -> bool:
         """True if the file holds this very plane in full; refuses one of the same name made otherwise."""
@@ -203,7 +214,6 @@ class Scan:
             return None
         plan = Plan.stored(existing.provenance.plan)
         if self.job.run.batch_size not in (None, plan.batch):
-            CONSOLE.note("another batch size than the file's: the rest will agree to rounding, not to the bit")
             return replace(plan, batch=int(self.job.run.batch_size or plan.batch))
         return plan
 
@@ -217,14 +227,15 @@ class Scan:
 
         provenance = make_provenance(
             problem, plan, {f"planes.{n}": p.seed or 0 for n, p in self.job.planes.items()},
-            argv=self._again(), job=jobs.to_toml(self._job_of_all(existing)), folder=str(self.job.folder),
+            argv=self._again(), directory=str(Path.cwd()),
+            job=jobs.to_toml(self._job_of_all(existing)), folder=str(self.job.folder),
             sources={**self._sources_before(existing), **self.job.sources}, git_commit=git_commit(self.job.folder),
             notes=notes,
         )  # fmt: skip
         provenance = replace(provenance, hashes={**provenance.hashes, **hashes})
         if existing:
             stored = existing.provenance
-            kept = tuple(dict.fromkeys([*stored.notes, *notes, *changed_since(stored, problem)]))
+            kept = tuple(dict.fromkeys([*stored.notes, *notes, *changed_since(stored, problem, plan)]))
             provenance = replace(provenance, started=stored.started, notes=kept)
         for note in provenance.notes:
             CONSOLE.note(f"note: {note}")
@@ -277,10 +288,7 @@ class Scan:
             CONSOLE.note(f"stopped by {stop.why}: {done} of {total} points are in {self.path.name}")
             CONSOLE.note(f"resume: {shlex.join(profile.provenance.argv)}")
             return stop.code or ExitCode.INTERRUPTED
-        empty = [p.name for p in profile.planes.values() if not any(s.finite.any() for s in p.surfaces.values())]
-        if empty:
-            hint = "narrow the window, or look at the data and the loss; the file is kept"
-            raise LandscapeError(f"no point of {', '.join(empty)} is finite", hint, ExitCode.INCONCLUSIVE)
+        refuse_all_nan(profile, [plane.name for plane in wanted])
         CONSOLE.note(f"{done} points in {self.path.name}; next: {self._next()}")
         self._name_unfinished(profile)
         return ExitCode.OK
@@ -292,6 +300,14 @@ class Scan:
 
     def _next(self) -> str:
         return shlex.join(["landscape", "report", _shown(self.path)])
+
+
+def refuse_all_nan(profile: Profile, names: list[str]) -> None:
+    """A plane without a finite point says nothing: exit 3, the file is kept."""
+    empty = [n for n in names if not any(s.finite.any() for s in profile.planes[n].surfaces.values())]
+    if empty:
+        hint = "narrow the window, or look at the data and the loss; the file is kept"
+        raise LandscapeError(f"no point of {', '.join(empty)} is finite", hint, ExitCode.INCONCLUSIVE)
 
 
 def resuming(argv: tuple[str, ...], force: str | None) -> tuple[str, ...]:

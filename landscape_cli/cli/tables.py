@@ -32,22 +32,43 @@ def _draw(console: object, table: Table) -> None:
     from rich.text import Text
 
     assert isinstance(console, Console)
-    table = _fitting(table, console.width)
-    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title=Text(table.title, "bold"), title_justify="left")
-    for i, column in enumerate(table.columns):
-        drawn.add_column(Text(column), overflow="fold", no_wrap=i < len(table.columns) - 1)
-    for row in table.rows:
-        drawn.add_row(*[Text(cell, "yellow" if cell == "LOOK" else "") for cell in row])
-    console.print(drawn)
+    for i, part in enumerate(fitting(table, console.width)):
+        title = Text(f"{part.title} (continued)" if i else part.title, "bold")
+        drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
+        for column in part.columns:
+            drawn.add_column(Text(column), overflow="fold")
+        for row in part.rows:
+            drawn.add_row(*[Text(cell, "yellow" if cell == "LOOK" else "") for cell in row])
+        console.print(drawn)
     if table.note:
         console.print(Text(table.note, "dim"))
     console.print()
 
 
-def _fitting(table: Table, width: int) -> Table:
-    """The table without its glosses where they would be squeezed into less than 24 columns."""
+GLOSS = 24  # columns that a gloss needs to be read
+
+
+def fitting(table: Table, width: int) -> list[Table]:
+    """The table in parts as wide as `width`, each with the first column: no number is ever cut.
+
+    The last column, a gloss, is left out where it would be squeezed.
+    """
+    width -= 2  # the frame
     lines = [table.columns, *table.rows]
     widths = [max(len(line[i]) for line in lines) + 2 for i in range(len(table.columns))]
-    if len(widths) < 3 or sum(widths[:-1]) + min(24, widths[-1]) <= width:
-        return table
-    return Table(table.title, table.columns[:-1], [row[:-1] for row in table.rows], table.note)
+    if len(widths) < 3:
+        return [table]
+    gloss = len(widths) - 1
+    if sum(widths[:gloss]) + min(GLOSS, widths[gloss]) <= width:
+        return [table]
+    parts: list[list[int]] = [[]]
+    for i in range(1, gloss):
+        if parts[-1] and widths[0] + sum(widths[k] for k in parts[-1]) + widths[i] > width:
+            parts.append([])
+        parts[-1].append(i)
+    return [_columns(table, [0, *part]) for part in parts]
+
+
+def _columns(table: Table, kept: list[int]) -> Table:
+    rows = [tuple(row[i] for i in kept) for row in table.rows]
+    return Table(table.title, tuple(table.columns[i] for i in kept), rows, table.note)

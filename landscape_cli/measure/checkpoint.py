@@ -89,10 +89,10 @@ def _is_safetensors(path: Path, head: bytes) -> bool:
 
 def sniff(path: Path) -> bytes:
     """The first bytes of a file that is there, is a file and is not empty, text, or a web page."""
-    hint = "give the path of a checkpoint file"
+    hint = "give the path of a file that can be read"
     try:
-        if path.is_dir():
-            raise LandscapeError(f"{path} is a folder", hint)
+        if path.exists() and not path.is_file():  # opening a pipe would wait for its writer
+            raise LandscapeError(f"{path} is {'a folder' if path.is_dir() else 'no regular file'}", hint)
         with path.open("rb") as file:
             head = file.read(512)
     except OSError as error:

@@ -288,13 +288,13 @@ def _make(
     against = {n: earlier.parameters[n].double() for n in live} if earlier else None
     scaled = NORMALISATIONS[normalize](live, weights, output_dims(problem.model), against)
     parameters = {n: scaled[n].to(w) if n in scaled else torch.zeros_like(w) for n, w in problem.centre.items()}
-    recipe = {
+    recipe = {  # the hash is of what was drawn: norms are sums, whose rounding depends on the number of threads
         "kind": kind,
         "from": request.argument,
         "seed": request.seed if kind == "random" else None,
         "normalize": normalize,
         "ignored": len(still),
-        "sha256": tensors_sha256({**parameters, **{f"buffer {n}": b for n, b in drawn.buffers.items()}}),
+        "sha256": tensors_sha256({**drawn.parameters, **{f"buffer {n}": b for n, b in drawn.buffers.items()}}),
     }
     as_it_is = normalize == "none" and not still and earlier is None
     exact = None if drawn.target is None else as_it_is

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from landscape_cli.errors import LandscapeError
 from landscape_cli.measure.batchnorm import POLICIES
 from landscape_cli.measure.data import Split, sums_on
 from landscape_cli.measure.directions import Direction
 from landscape_cli.measure.losses import ROOTED
+from landscape_cli.measure.model import memory_named
 from landscape_cli.measure.planner import Plan
 from landscape_cli.measure.problem import Problem
 from landscape_cli.profile import Floats
@@ -58,13 +58,8 @@ def evaluate(
     with problem.measuring():
         for start in range(0, len(coordinates), plan.points_per_pass):
             stop = min(start + plan.points_per_pass, len(coordinates))
-            try:
+            with memory_named(plan.batch):
                 rows = [_point(problem, directions, point, batchnorm, plan) for point in coordinates[start:stop]]
-            except (RuntimeError, MemoryError) as error:
-                if not _out_of_memory(error):
-                    raise
-                hint = f"add --batch-size {max(1, plan.batch // 2)}"
-                raise LandscapeError("out of memory; the points measured so far are kept", hint) from error
             names = list(problem.loss.metrics)
             yield Block(start, stop, {s: _results([row[s] for row in rows], names) for s in problem.splits})
 
@@ -128,8 +123,3 @@ def _results(rows: list[Tensor], metrics: list[str]) -> Results:
     table = torch.stack(rows).numpy()
     values = {name: table[:, 1 + i] ** (0.5 if name in ROOTED else 1.0) for i, name in enumerate(metrics)}
     return Results(table[:, 0], table[:, 1 + len(metrics) :], values)
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    known = isinstance(error, torch.OutOfMemoryError | MemoryError)
-    return known or "allocate memory" in str(error)  # the CPU allocator raises a plain RuntimeError

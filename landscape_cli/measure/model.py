@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -83,16 +84,31 @@ def check_model(model: nn.Module) -> None:
             raise LandscapeError(f"the parameters {one} and {other} share memory and are two", hint)
 
 
+def out_of_memory(error: BaseException) -> bool:
+    """True for what the allocators raise; the CPU's is a plain RuntimeError."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
+
+
+@contextlib.contextmanager
+def memory_named(batch: int) -> Iterator[None]:
+    """What the allocators raise becomes an error that names a smaller batch than the one that did not fit."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if not out_of_memory(error):
+            raise
+        hint = f"add --batch-size {max(1, batch // 2)}" if batch > 1 else "take a device with more memory"
+        raise LandscapeError("out of memory; the points measured so far are kept", hint) from error
+
+
 def forward_of(model: nn.Module, settings: ModelSettings) -> Callable[[Inputs], Tensor]:
     """The model's predictions for a batch of inputs, passed as `model.call` and picked as `model.output` say."""
 
     def forward(inputs: Inputs) -> Tensor:
         try:
             answer = _call(model, inputs, settings.call)
-        except torch.OutOfMemoryError:
-            raise
-        except Exception as error:
-            if "can't allocate memory" in str(error):
+        except (Exception, SystemExit) as error:
+            if out_of_memory(error):
                 raise
             shapes = [f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in data.leaves(inputs)]
             raise LandscapeError(

@@ -89,8 +89,9 @@ def make_problem(
     device: torch.device,
     dtype: str = "float32",
     code: Mapping[str, str] | None = None,
+    most: int | None = None,
 ) -> Problem:
-    """A checked problem from a model that holds its checkpoint's weights.
+    """A checked problem from a model that holds its checkpoint's weights; `most` samples at most in one pass.
 
     Raises:
         LandscapeError: nothing to measure, data that do not fit the model or the loss, a model that answers
@@ -122,7 +123,7 @@ def make_problem(
     )  # fmt: skip
     with problem.measuring():
         for split in made.values():
-            _probe(problem, split)
+            _probe(problem, split, min(PROBE, most or PROBE))
     return problem
 
 
@@ -148,11 +149,9 @@ def select_parameters(named: Mapping[str, nn.Parameter], settings: ModelSettings
     return chosen
 
 
-def plain_loss(problem: Problem, split: Split, other_than: int = 0) -> float:
-    """The mean loss by one separate plain pass over the model as it stands, in batches of another size."""
-    size = max(1, min(100, len(split) // 2))
-    if size == min(other_than, len(split)):
-        size += 1 if size < len(split) else -1
+def plain_loss(problem: Problem, split: Split, batch: int = 0) -> float:
+    """The mean loss by one separate plain pass over the model as it stands, in batches smaller than `batch` (or 2)."""
+    size = 2 if batch == 1 else min(100, len(split) // 2, batch - 1 if batch else 100)
     total = torch.zeros((), dtype=torch.float64)
     for rows, inputs, targets in split.batches(max(1, size), problem.device):
         outputs = problem.forward(inputs).to(targets.device)
@@ -185,9 +184,12 @@ def _free_bytes(device: torch.device) -> float:
     return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else float("inf")
 
 
-def _probe(problem: Problem, split: Split) -> None:
+PROBE = 64  # samples of the pass that looks whether everything fits together
+
+
+def _probe(problem: Problem, split: Split, count: int) -> None:
     """One small batch, twice: does the model take it, are the labels in range, is the answer the same?"""
-    inputs, targets = split.rows(slice(0, 64), problem.device)
+    inputs, targets = split.rows(slice(0, count), problem.device)
     before = {n: b.clone() for n, b in problem.model.named_buffers()}
     first = problem.forward(inputs)
     if len(first) != len(targets):
@@ -196,7 +198,7 @@ def _probe(problem: Problem, split: Split) -> None:
         )
     _check_labels(problem.loss.settings, first, split)
     problem.loss(first.to(targets.device), targets)
-    second = problem.forward(split.rows(slice(0, 64), problem.device)[0])
+    second = problem.forward(split.rows(slice(0, count), problem.device)[0])
     scale = float(first.abs().nan_to_num(0, 0, 0).max()) if first.numel() else 0.0
     if not torch.allclose(first, second, rtol=1e-5, atol=1e-6 * scale, equal_nan=True):
         raise LandscapeError(

@@ -56,10 +56,12 @@ def git_commit(folder: Path) -> str:
     return answer.stdout.strip() if answer.returncode == 0 else ""
 
 
-def changed_since(stored: Provenance, problem: Problem) -> Iterable[str]:
+def changed_since(stored: Provenance, problem: Problem, plan: Plan) -> Iterable[str]:
     """Notes for a run that goes on elsewhere than it began: bit-identity is then not promised."""
     here = versions() | {"device": problem.device.type}
     there = dict(stored.versions) | {"device": stored.device.split(":")[0].split(" ")[0]}
     for key in ("torch", "device", "system"):
         if here[key] != there.get(key):
             yield f"resumed with {key} {here[key]}; it began with {there.get(key)}"
+    if plan.as_dict() != dict(stored.plan):
+        yield f"resumed with batch size {plan.batch}; it began with {stored.plan.get('batch')}: equal to rounding only"

@@ -17,11 +17,11 @@ from landscape_cli.measure.data import Inputs
 from landscape_cli.measure.directions import Direction, Plane, make_plane
 from landscape_cli.measure.evaluate import Results, evaluate, group_sizes
 from landscape_cli.measure.losses import Loss, make_loss
-from landscape_cli.measure.model import DTYPES, device_named, place
+from landscape_cli.measure.model import DTYPES, device_named, memory_named, place
 from landscape_cli.measure.planner import Plan
-from landscape_cli.measure.problem import Problem, make_problem, plain_loss
+from landscape_cli.measure.problem import PROBE, Problem, make_problem, plain_loss
 from landscape_cli.measure.usercode import UserCode
-from landscape_cli.profile import Centre, PlaneRecord, agree, empty_surface
+from landscape_cli.profile import Centre, Floats, PlaneRecord, agree, empty_surface
 from landscape_cli.settings import Job
 
 Readers = Mapping[str, Reader]
@@ -60,7 +60,8 @@ def load_problem(job: Job, readers: Readers) -> Loaded:
     code = {"model": usercode.combined({"source": factory.sha256, "args": args})}
     samples = {name: (*load_samples(job, name, readers), settings) for name, settings in job.data.items()}
     loss = load_loss(job)
-    problem = make_problem(model, samples, loss, job.model, device, job.run.dtype, code)
+    with memory_named(job.run.batch_size or PROBE):
+        problem = make_problem(model, samples, loss, job.model, device, job.run.dtype, code, job.run.batch_size)
     files = {f"{FILE}checkpoint": loaded.sha256, f"{FILE}factory": factory.sha256}
     return Loaded(problem, factory, files, loaded.notes)
 
@@ -119,6 +120,13 @@ def _centre(
     """Every split at one point: (coordinate, 0)."""
     point = np.zeros((1, len(directions)))
     point[:, :1] = coordinate
+    with memory_named(plan.batch):
+        return _measured_at(problem, directions, batchnorm, plan, point)
+
+
+def _measured_at(
+    problem: Problem, directions: tuple[Direction, ...], batchnorm: str, plan: Plan, point: Floats
+) -> dict[str, Centre]:
     block = next(iter(list(evaluate(problem, directions, point, batchnorm, plan))))
     with problem.measuring():
         if not directions:
@@ -163,7 +171,7 @@ def verify_targets(problem: Problem, plane: Plane, plan: Plan) -> None:
         if direction.target is None:
             continue
         reached = _centre(problem, (direction,), plane.batchnorm, plan, coordinate=1.0)
-        for name, loss in _plain_at(problem, direction.target, plane.batchnorm).items():
+        for name, loss in _plain_at(problem, direction.target, plane.batchnorm, plan.batch).items():
             if not agree(reached[name].loss, loss, problem.dtype):
                 raise LandscapeError(
                     f"coordinate 1 of {plane.name} has loss {reached[name].loss!r} on {name}, "
@@ -172,7 +180,7 @@ def verify_targets(problem: Problem, plane: Plane, plan: Plan) -> None:
                 )
 
 
-def _plain_at(problem: Problem, state: Mapping[str, Tensor], batchnorm: str) -> dict[str, float]:
+def _plain_at(problem: Problem, state: Mapping[str, Tensor], batchnorm: str, batch: int) -> dict[str, float]:
     """The plain loss with another checkpoint's state, its batch norm by the plane's policy."""
     held = {n: t for n, t in problem.model.state_dict().items() if isinstance(t, Tensor)}
     before = {n: t.detach().clone() for n, t in held.items()}
@@ -184,7 +192,7 @@ def _plain_at(problem: Problem, state: Mapping[str, Tensor], batchnorm: str) -> 
                     tensor.copy_(state[name])
             if batchnorm == "recompute":
                 POLICIES[batchnorm](problem, lambda name: None)
-            return {name: plain_loss(problem, split) for name, split in problem.splits.items()}
+            return {name: plain_loss(problem, split, batch) for name, split in problem.splits.items()}
         finally:
             for name, tensor in held.items():
                 tensor.copy_(before[name])

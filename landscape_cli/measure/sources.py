@@ -77,7 +77,7 @@ def materialise(source: Any, settings: DataSettings) -> tuple[Inputs, Tensor]:
         return _materialised(source, settings)
     except LandscapeError:
         raise
-    except Exception as error:  # the dataset is the user's code
+    except (Exception, SystemExit) as error:  # the dataset is the user's code
         raise LandscapeError(
             f"reading the data raised {type(error).__name__}: {error}", "read a few samples by hand, or add --debug"
         ) from error

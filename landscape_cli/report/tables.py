@@ -97,9 +97,15 @@ def _plane(run: Run, name: str) -> Table:
     recipe = " × ".join(_recipe(r) for r in record.directions)
     size = " × ".join(str(len(axis)) for axis in record.surface.axes)
     lowest = ", ".join(_lowest(split, values) for split, values in splits.items())
-    delta = next(iter(splits.values()))["basin"]["delta"]
+    first = next(iter(splits.values()))
+    delta, window = first["basin"]["delta"], " × ".join(f"±{w:.3g}" for w in first["curvature"]["plane"]["window"])
     title = plain(f"Plane {name}: {size} points, {recipe}, batch norm {record.settings.get('batchnorm')}")
-    return Table(title, ("metric", *map(plain, splits), "what it is"), rows, f"{lowest}. δ = {delta}. {SLICE}")
+    return Table(
+        title,
+        ("metric", *map(plain, splits), "what it is"),
+        rows,
+        f"{lowest}. δ = {delta}. Curvature of {window}. {SLICE}",
+    )
 
 
 def _recipe(recipe: Mapping[str, Any]) -> str:

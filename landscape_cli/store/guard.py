@@ -23,6 +23,33 @@ DAMAGE = (
 )  # fmt: skip
 
 
+def check_tree(file: h5py.File) -> list[str]:
+    """Walk every hard link once; the paths of all datasets, without the leading slash.
+
+    Raises:
+        ValueError: an object that is reached twice, more names or bytes than can be, or a dataset that cannot be read.
+    """
+    names: list[str] = []
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any]] = [("", file)]
+    total = 0
+    while waiting:
+        prefix, member = waiting.pop()
+        address = h5py.h5o.get_info(member.id).addr
+        if address in seen or len(seen) > MAX_NAMES or len(prefix) > MAX_PATH:
+            raise ValueError("it holds links to the same object, or more names than can be")
+        seen.add(address)
+        if isinstance(member, h5py.Dataset):
+            names.append(prefix)
+            total += check_dataset(member)
+        elif isinstance(member, h5py.Group):
+            hard = [n for n in member if isinstance(member.get(n, getlink=True), h5py.HardLink)]
+            waiting += [(f"{prefix}/{n}" if prefix else n, member[n]) for n in reversed(hard)]
+    if total > 4 * MAX_BYTES:
+        raise ValueError(f"it declares {total} bytes")
+    return names
+
+
 def group_of(parent: h5py.Group, name: str) -> h5py.Group:
     """A group by its name; a hard link."""
     found = _linked(parent, name)
@@ -33,6 +60,8 @@ def group_of(parent: h5py.Group, name: str) -> h5py.Group:
 
 def _linked(parent: h5py.Group, name: str) -> Any:
     """A member by a hard link: soft and external ones could lead to any file of the user's."""
+    if name not in parent:
+        raise ValueError(f"{parent.name} has no {clean(name)}")
     if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
         raise ValueError(f"{clean(name)} is a link to somewhere else")
     return parent[name]
@@ -49,25 +78,28 @@ def array(parent: h5py.Group, name: str, rank: int, kind: str = "f") -> NDArray[
     return np.asarray(found[()])
 
 
-def check_dataset(dataset: h5py.Dataset) -> None:
-    """Refuse storage outside the file, unknown filters, and shapes that declare more than the file can hold."""
+def check_dataset(dataset: h5py.Dataset) -> int:
+    """The bytes of its values; refuses storage outside the file, unknown filters, and more than the file can hold."""
     if dataset.is_virtual or dataset.external:
         raise ValueError(f"{dataset.name} keeps its values in another file")
     options = dataset.id.get_create_plist()
     used = {options.get_filter(i)[0] for i in range(options.get_nfilters())}
     if used - {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}:
         raise ValueError(f"{dataset.name} uses filters that cannot be")
-    size = int(np.prod(dataset.shape, dtype=object)) * dataset.dtype.itemsize
+    size = int(np.prod(dataset.shape, dtype=object)) * int(dataset.dtype.itemsize)
     chunk = int(np.prod(dataset.chunks or (0,), dtype=object)) * dataset.dtype.itemsize
     held = dataset.id.get_storage_size() * (1100 if h5py.h5z.FILTER_DEFLATE in used else 1)
     if size > min(MAX_BYTES, held) or chunk > MAX_BYTES:
         raise ValueError(f"{dataset.name} declares {size} bytes and holds {dataset.id.get_storage_size()}")
+    return size
 
 
 def text(parent: h5py.Group, name: str) -> str:
     """A text attribute of a size that can be."""
     attribute = h5py.h5a.open(parent.id, name.encode())
     if attribute.shape != () or attribute.get_storage_size() > MAX_TEXT:
+        raise ValueError(f"the attribute {name} is no text")
+    if not isinstance(attribute.get_type(), h5py.h5t.TypeStringID):  # the library crashes on some others
         raise ValueError(f"the attribute {name} is no text")
     value = parent.attrs[name]
     if name == "schema_version" or not isinstance(value, str) or len(value) > MAX_TEXT:
@@ -93,10 +125,8 @@ class Arrays(Mapping[str, Any]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.names: list[str] = []
-        self._seen: set[int] = set()  # addresses of groups: hard links can go in circles
         with self._open() as file:
-            self._walk(file, "")
+            self.names = check_tree(file)
 
     @contextlib.contextmanager
     def _open(self) -> Iterator[h5py.File]:
@@ -107,26 +137,9 @@ class Arrays(Mapping[str, Any]):
             hint = "write it again, uncompressed or with gzip"
             raise LandscapeError(f"{self.path} cannot be used: {clean(str(error))}", hint) from error
 
-    def _walk(self, group: h5py.Group, prefix: str) -> None:
-        address = h5py.h5o.get_info(group.id).addr
-        if address in self._seen:
-            return
-        self._seen.add(address)
-        for name in group:
-            if len(self.names) > MAX_NAMES or len(prefix) > MAX_PATH:
-                raise ValueError("it holds more names than can be")
-            if isinstance(group.get(name, getlink=True), h5py.HardLink):
-                member = group[name]
-                if isinstance(member, h5py.Group):
-                    self._walk(member, f"{prefix}{name}/")
-                elif isinstance(member, h5py.Dataset):
-                    self.names.append(f"{prefix}{name}")
-
     def __getitem__(self, name: str) -> Any:
         with self._open() as file:
-            dataset = file[name]
-            check_dataset(dataset)
-            return dataset[()]
+            return file[name][()]
 
     def __contains__(self, name: object) -> bool:
         return name in self.names

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import MAX_GROUPS, NAME, Axis, Centre, PlaneRecord, Profile, Provenance, Surface
-from landscape_cli.store.guard import DAMAGE, array, clean, group_of, parsed, text
+from landscape_cli.store.guard import DAMAGE, array, check_tree, clean, group_of, parsed, text
 from landscape_cli.store.schema import BLOCK, FORMAT, SCHEMA_VERSION, SEAL, layout
 
 
@@ -33,14 +33,15 @@ def load(path: Path | str) -> Profile:
     try:
         with h5py.File(path, "r", locking=False) as file:
             version = _check_format(file, path)
+            check_tree(file)
             profile = _read_profile(file)
-            stored = text(file, "sha256")
+            intact = version != SCHEMA_VERSION or layout(profile).sha256() == text(file, "sha256")
     except LandscapeError:
         raise
     except DAMAGE as error:
         first = clean(str(error).splitlines()[0] if str(error) else type(error).__name__)[:200]
         raise LandscapeError(f"{path} is damaged or no landscape profile: {first}", hint) from error
-    if version == SCHEMA_VERSION and layout(profile).sha256() != stored:
+    if not intact:
         raise LandscapeError(f"{path} is damaged: its contents do not match its checksum", hint)
     return profile
 
@@ -74,15 +75,15 @@ def _check_seal(path: Path) -> None:
 def _check_format(file: h5py.File, path: Path) -> int:
     if "format" not in file.attrs or text(file, "format") != FORMAT:
         raise LandscapeError(f"{path} is an HDF5 file, but no landscape profile", "give a file of landscape scan")
-    version = int(np.asarray(file.attrs["schema_version"]).reshape(()))
-    if version < 1:
+    version = np.asarray(file.attrs["schema_version"]).reshape(())
+    if version.dtype.kind not in "iu" or version < 1:
         raise ValueError(f"schema version {version}")
     if version > SCHEMA_VERSION:
         raise LandscapeError(
             f"{path} has schema version {version}, this landscape reads up to {SCHEMA_VERSION}",
             "install a newer one: pip install --upgrade landscape-cli",
         )
-    return version
+    return int(version)
 
 
 def _read_profile(file: h5py.File) -> Profile:
@@ -127,6 +128,8 @@ def _read_centre(group: h5py.Group) -> Centre:
     sizes = array(group, "group_sizes", 1)
     if groups.shape != sizes.shape or not 1 <= len(groups) <= MAX_GROUPS:
         raise ValueError(f"{group.name} has {len(groups)} groups and {len(sizes)} sizes")
+    if not (np.isfinite(sizes).all() and (sizes >= 0).all() and sizes.sum() > 0):
+        raise ValueError(f"{group.name} has groups of impossible sizes")
     metrics = {name: float(array(group_of(group, "metrics"), name, 0)) for name in _names(group, "metrics")}
     loss, plain, samples = (float(array(group, name, 0)) for name in ("loss", "plain_loss", "samples"))
     return Centre(loss, groups, sizes, metrics, plain, int(samples))
@@ -135,8 +138,8 @@ def _read_centre(group: h5py.Group) -> Centre:
 def _read_plane(name: str, group: h5py.Group, centres: Mapping[str, Centre]) -> PlaneRecord:
     x, y = _read_axis(group, "axis_x"), _read_axis(group, "axis_y") if "axis_y" in group else None
     gram = array(group, "gram", 2)
-    if gram.shape != ((1, 1) if y is None else (2, 2)):
-        raise ValueError(f"{group.name} has a Gram matrix of shape {gram.shape}")
+    if gram.shape != ((1, 1) if y is None else (2, 2)) or not _positive_definite(gram):
+        raise ValueError(f"{group.name} has a Gram matrix that is none")
     surfaces = {}
     for split, centre in centres.items():
         held = group_of(group, split)
@@ -147,6 +150,10 @@ def _read_plane(name: str, group: h5py.Group, centres: Mapping[str, Centre]) -> 
         raise ValueError(f"{group.name} is not a plane")
     fingerprint, argv = text(group, "fingerprint"), _texts(group, "argv")
     return PlaneRecord(name, gram, tuple(recipes), settings, fingerprint, surfaces, argv)
+
+
+def _positive_definite(gram: NDArray[np.float64]) -> bool:
+    return bool(np.isfinite(gram).all() and (gram == gram.T).all() and np.linalg.eigvalsh(gram)[0] > 0)
 
 
 def _read_axis(group: h5py.Group, name: str) -> Axis:

@@ -128,5 +128,5 @@ def _json(value: Any) -> str:
 
 
 def _utf8(text: str) -> str:
-    """Names of files may hold bytes that no UTF-8 can; a text attribute cannot."""
-    return text.encode("utf-8", "replace").decode()
+    """Names of files may hold bytes that no UTF-8 can; a text attribute cannot, nor a NUL."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "?")
