@@ -55,7 +55,7 @@ def fitting(table: Table, width: int) -> list[Table]:
     """
     width -= 2  # the frame
     lines = [table.columns, *table.rows]
-    widths = [max(len(line[i]) for line in lines) + 2 for i in range(len(table.columns))]
+    widths = [max(len(line[i]) for line in lines) + 3 for i in range(len(table.columns))]
     if len(widths) < 3:
         return [table]
     gloss = len(widths) - 1
