@@ -25,7 +25,7 @@ from workloads import Workload
 from landscape_cli.measure.directions import Plane, make_plane
 from landscape_cli.measure.evaluate import evaluate
 from landscape_cli.measure.losses import make_loss
-from landscape_cli.measure.planner import Plan
+from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.profile import Floats
 from landscape_cli.settings import DataSettings, LossSettings, ModelSettings, PlaneSettings, plane_with_defaults

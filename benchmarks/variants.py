@@ -13,7 +13,7 @@ from timing import sample
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.measure import planner
-from landscape_cli.measure.planner import Plan
+from landscape_cli.measure.plan import Plan
 
 PLANNER = "planner's choice"
 BATCHES = {"cpu": (32, 64, 125, 250, 600), "cuda": (1024, 2500)}  # besides the planner's and all samples at once
@@ -38,7 +38,7 @@ class Search:
 
 def planned(case: Case) -> Plan:
     """The planner's choice for a plane of 51×51 points."""
-    return planner.choose(case.problem)
+    return planner.choose(case.problem, [case.plane]).plan
 
 
 def strategies() -> list[str]:

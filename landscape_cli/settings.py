@@ -83,7 +83,9 @@ class RunSettings:
     device: str = "auto"
     dtype: str = "float32"
     seed: int = 0  # of every plane that names none
-    batch_size: int | None = None
+    batch_size: int | None = None  # samples per pass
+    strategy: str | None = None  # of the engine; measured and chosen where it is not named
+    points_per_pass: int | None = None  # weight points per pass, of strategies that take many
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,7 @@ def check(job: Job) -> None:
         _positive(f"data.{name}.samples", split.samples)
         _positive(f"data.{name}.scale", split.scale)
     _positive("run.batch_size", job.run.batch_size)
+    _positive("run.points_per_pass", job.run.points_per_pass)
     _positive("loss.delta", job.loss.delta)
     if not 0 <= job.loss.weight_decay < math.inf:
         raise LandscapeError(f"loss.weight_decay is {job.loss.weight_decay}", "give 0 or more")

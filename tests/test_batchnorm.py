@@ -17,7 +17,7 @@ from landscape_cli.measure.batchnorm import POLICIES, RECOMPUTE_BLOCK
 from landscape_cli.measure.directions import Plane, make_plane
 from landscape_cli.measure.evaluate import evaluate
 from landscape_cli.measure.losses import make_loss
-from landscape_cli.measure.planner import Plan
+from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.scan import fill, measure_centre, new_record
 from landscape_cli.settings import DataSettings, LossSettings, ModelSettings, PlaneSettings, plane_with_defaults
@@ -214,7 +214,7 @@ def test_the_end_of_a_line_is_the_second_checkpoint_evaluated_plainly(policy: st
     problem, plan = problem_of(start), Plan("in place", 64, 1, 1)
     plane = line_of(problem, policy, ["checkpoint:end.pt"], tmp_path)
     record = new_record(problem, plane, measure_centre(problem, plan), plan)  # verifies coordinate 1 as well
-    assert sum(fill(record, problem, plane, plan)) == 3
+    assert sum(block.stop - block.start for block in fill(record, problem, plane, plan)) == 3
     assert record.surface.loss[-1] == pytest.approx(plain(end_expected(policy, start, end), samples()), rel=1e-10)
 
 

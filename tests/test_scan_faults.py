@@ -150,19 +150,32 @@ def test_the_handlers_of_signals_are_put_back(home: Path, monkeypatch: Patch) ->
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
+def before_each_pass(monkeypatch: Patch, what: Callable[[int, Any], None]) -> None:
+    """Do something before every pass of the engine, with its number, from 1, and its plan."""
+    from landscape_cli.measure import evaluate, strategies
+
+    real, seen = strategies.prepare, [0]
+
+    def prepare(*args: Any) -> Any:
+        measure = real(*args)
+
+        def counted(points: Any) -> Any:
+            seen[0] += 1
+            what(seen[0], args[-1])
+            return measure(points)
+
+        return counted
+
+    monkeypatch.setattr(evaluate, "prepare", prepare)
+
+
 def test_a_second_ctrl_c_does_not_wait_for_the_point(home: Path, monkeypatch: Patch, capsys: Capture) -> None:
-    from landscape_cli.measure import evaluate
-
-    real, seen = evaluate._point, [0]
-
-    def interrupted(*args: Any) -> Any:
-        seen[0] += 1
-        if seen[0] == 4:  # after the centre and two points
+    def interrupt(number: int, plan: Any) -> None:
+        if number == 4:  # after the centre and two points
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGINT)
-        return real(*args)
 
-    monkeypatch.setattr(evaluate, "_point", interrupted)
+    before_each_pass(monkeypatch, interrupt)
     assert scan("job.toml", "-o", "run.h5") == ExitCode.INTERRUPTED
     assert "Traceback" not in capsys.readouterr().err
     assert store.load("run.h5").done == (2, 9)
@@ -426,22 +439,35 @@ def test_a_disk_that_fills_up_loses_no_point_that_was_saved(
     assert scan("job.toml", "-o", "run.h5") == 0
 
 
-def test_out_of_memory_keeps_the_points_and_names_a_smaller_batch(
-    home: Path, monkeypatch: Patch, capsys: Capture
-) -> None:
-    from landscape_cli.measure import evaluate
+def test_out_of_memory_halves_the_pass_and_goes_on(home: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    assert scan("job.toml", "-o", "whole.h5") == 0
 
-    real, seen = evaluate._point, [0]
-
-    def exhausted(*args: Any) -> Any:
-        seen[0] += 1
-        if seen[0] == 5:  # the centre and three points fit
+    def exhaust(number: int, plan: Any) -> None:
+        if number > 4 and plan.batch > 5:  # the centre and three points fit
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return real(*args)
 
-    monkeypatch.setattr(evaluate, "_point", exhausted)
+    before_each_pass(monkeypatch, exhaust)
+    assert scan("job.toml", "-o", "run.h5") == 0
+    assert "out of memory: went on with in place" in capsys.readouterr().err
+    run, whole = store.load("run.h5"), store.load("whole.h5")
+    assert run.complete
+    assert run.provenance.plan["batch"] == 5
+    assert sum("out of memory" in note for note in run.provenance.notes) == 1
+    loss, expected = (profile.planes["main"].surface.loss for profile in (run, whole))
+    assert loss.ravel()[:3].tobytes() == expected.ravel()[:3].tobytes()
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)
+
+
+def test_without_memory_for_one_sample_the_points_are_kept(home: Path, monkeypatch: Patch, capsys: Capture) -> None:
+    def exhaust(number: int, plan: Any) -> None:
+        if number > 4:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+
+    before_each_pass(monkeypatch, exhaust)
     assert "memory" in refused(capsys, 2, "job.toml", "-o", "run.h5")
     assert store.load("run.h5").done == (3, 9)
+    monkeypatch.undo()
+    monkeypatch.chdir(home)
     assert scan("job.toml", "-o", "run.h5") == 0
 
 
@@ -690,7 +716,10 @@ def test_another_batch_size_on_the_way_is_kept_in_the_notes(home: Path, monkeypa
     monkeypatch.undo()
     monkeypatch.chdir(home)
     assert scan("job.toml", "-o", "run.h5", "--batch-size", "3") == 0
-    assert any("resumed with batch size 3" in note for note in store.load("run.h5").provenance.notes)
+    assert any(
+        "resumed by another plan (in place, 1 point per pass, 3 samples" in note
+        for note in store.load("run.h5").provenance.notes
+    )
 
 
 def test_a_file_keeps_its_permissions(home: Path) -> None:

@@ -18,7 +18,7 @@ from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.jobs import Layer, resolve
 from landscape_cli.measure.directions import Plane, make_plane
 from landscape_cli.measure.losses import make_loss
-from landscape_cli.measure.planner import Plan
+from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.scan import fill, load_planes, load_problem, measure_centre, new_record
 from landscape_cli.measure.usercode import UserCode
@@ -200,7 +200,7 @@ def test_a_new_record_holds_nothing_and_a_filled_one_everything() -> None:
     record = record_of(problem, plane, plan)
     assert not record.measured.any()
     assert np.isnan(record.surface.loss).all()
-    assert sum(fill(record, problem, plane, plan)) == 12
+    assert sum(block.stop - block.start for block in fill(record, problem, plane, plan)) == 12
     assert record.complete
     assert all(np.isfinite(surface.loss_groups).all() for surface in record.surfaces.values())
 
@@ -213,11 +213,12 @@ def test_an_interrupted_plane_is_resumed_to_the_bit(stop: int, passes: int) -> N
     record, done = record_of(problem, plane, plan), 0
     blocks = fill(record, problem, plane, plan)
     while done < stop:
-        done += next(blocks)
+        block = next(blocks)
+        done += block.stop - block.start
     blocks.close()  # type: ignore[attr-defined]
     assert record.measured.sum() == done
     again = copy.deepcopy(record)
-    assert sum(fill(again, problem, plane, plan)) == 12 - done
+    assert sum(block.stop - block.start for block in fill(again, problem, plane, plan)) == 12 - done
     assert_same(again, filled(problem, plane, plan))
 
 
@@ -230,7 +231,7 @@ def test_only_what_is_missing_is_measured() -> None:
     for surface in record.surfaces.values():
         surface.measured[missing] = False
         surface.loss[~missing] = -1  # a mark that measuring again would remove
-    assert sum(fill(record, problem, plane, plan)) == 3
+    assert sum(block.stop - block.start for block in fill(record, problem, plane, plan)) == 3
     for split, surface in record.surfaces.items():
         np.testing.assert_array_equal(surface.loss[missing], whole.surfaces[split].loss[missing])
         assert (surface.loss[~missing] == -1).all()
@@ -241,7 +242,7 @@ def test_a_point_that_one_split_lacks_is_measured() -> None:
     plane = plane_of(problem)
     record = filled(problem, plane, plan)
     record.surfaces["test"].measured[1, 1] = False
-    assert sum(fill(record, problem, plane, plan)) == 1
+    assert sum(block.stop - block.start for block in fill(record, problem, plane, plan)) == 1
     assert record.complete
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import shlex
 import sys
@@ -25,7 +26,7 @@ from landscape_cli.settings import Job
 
 if TYPE_CHECKING:
     from landscape_cli.measure.directions import Plane
-    from landscape_cli.measure.planner import Plan
+    from landscape_cli.measure.plan import Plan
     from landscape_cli.measure.problem import Problem
 
 WHOLE = "*"  # --force with no section
@@ -50,6 +51,8 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "dtype": ("run", "dtype"),
     "seed": ("run", "seed"),
     "batch_size": ("run", "batch_size"),
+    "strategy": ("run", "strategy"),
+    "points_per_pass": ("run", "points_per_pass"),
 }
 
 
@@ -79,6 +82,10 @@ def _listed(names: list[str]) -> str:
 @click.option("--dtype", help=_listed(jobs.choices("model", "DTYPES")) + ".")
 @click.option("--seed", type=int, help="Of every plane that names none.")
 @click.option("--batch-size", type=int, help="Samples per pass; changes no result.")
+@click.option(
+    "--strategy", help=_listed(jobs.choices("strategies", "STRATEGIES")) + "; measured and chosen if not named."
+)
+@click.option("--points-per-pass", type=int, help="Weight points per pass, of strategies that take many.")
 @click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Any key of the job.")
 @click.option("--plan", is_flag=True, help="Print what it would take, and write nothing.")
 @click.option("--force", is_flag=False, flag_value=WHOLE, metavar="[SECTION]", help="Measure all, or one plane, anew.")
@@ -166,7 +173,6 @@ class Scan:
 
     def run(self) -> int:
         """Load, resume or start, measure, save; the exit code."""
-        from landscape_cli.measure import planner
         from landscape_cli.measure.scan import load_planes, load_problem
 
         existing = self._existing()
@@ -181,8 +187,8 @@ class Scan:
             self._name_unfinished(existing)
             refuse_all_nan(existing, [plane.name for plane in planes])
             return ExitCode.OK
-        plan = self._plan(existing) or planner.choose(problem, self.job.run.batch_size)
-        CONSOLE.detail(f"plan: {plan}")
+        plan = self._plan(existing) or self._chosen(problem, planes)
+        CONSOLE.detail(f"plan: {plan} ({plan.why})")
         with stopping(self.max_seconds) as stop:
             notes = (*loaded.notes, *[note for plane in planes for note in plane.notes])
             profile = self._start(existing, problem, planes, plan, loaded.files, notes)
@@ -206,16 +212,27 @@ class Scan:
         refuse_another_plane(stored, plane.settings, plane.fingerprint, self.path)
         return stored.complete
 
+    def _chosen(self, problem: Problem, planes: list[Plane]) -> Plan:
+        from landscape_cli.measure import planner
+
+        choice = planner.choose(problem, planes, self.job.run)
+        for note in choice.notes:
+            CONSOLE.detail(f"not {note}")
+        return choice.plan
+
     def _plan(self, existing: Profile | None) -> Plan | None:
-        """The plan of the file that is resumed, unless a batch size is asked for that is not its own."""
-        from landscape_cli.measure.planner import Plan
+        """The plan of the file that is resumed, but for what is asked for otherwise."""
+        from landscape_cli.measure.plan import Plan
+        from landscape_cli.measure.strategies import STRATEGIES
 
         if existing is None:
             return None
-        plan = Plan.stored(existing.provenance.plan)
-        if self.job.run.batch_size not in (None, plan.batch):
-            return replace(plan, batch=int(self.job.run.batch_size or plan.batch))
-        return plan
+        plan, run = Plan.stored(existing.provenance.plan, [*STRATEGIES]), self.job.run
+        if run.strategy not in (None, plan.strategy):
+            return None  # chosen anew
+        return replace(
+            plan, batch=run.batch_size or plan.batch, points_per_pass=run.points_per_pass or plan.points_per_pass
+        )
 
     def _start(
         self, existing: Profile | None, problem: Problem, planes: list[Plane], plan: Plan,
@@ -269,8 +286,10 @@ class Scan:
         try:
             with progress("scan", done, total) as advance:
                 for plane in wanted:
-                    for points in fill(profile.planes[plane.name], problem, plane, plan):
-                        advance(points)
+                    for block in fill(profile.planes[plane.name], problem, plane, plan):
+                        advance(block.stop - block.start)
+                        if block.plan != plan:
+                            profile, plan = with_smaller_pass(profile, block.plan), block.plan
                         saver.save_if_due(profile)
                         if stop.wanted():
                             break
@@ -300,6 +319,13 @@ class Scan:
 
     def _next(self) -> str:
         return shlex.join(["landscape", "report", _shown(self.path)])
+
+
+def with_smaller_pass(profile: Profile, plan: Plan) -> Profile:
+    """What a run that was short of memory keeps of it."""
+    note = f"out of memory: went on with {plan}"
+    CONSOLE.note(f"note: {note}")
+    return profile.with_provenance(plan=plan.as_dict(), notes=(*profile.provenance.notes, note))
 
 
 def refuse_all_nan(profile: Profile, names: list[str]) -> None:
@@ -332,20 +358,23 @@ def plan_lines(job: Job, needed: int) -> str:
 
     loaded = load_problem(job, store.READERS)
     problem, planes = loaded.problem, load_planes(job, loaded, store.READERS)
-    plan = planner.choose(problem, job.run.batch_size)
+    choice = planner.choose(problem, planes, job.run)
+    plan = choice.plan
     most = max((len(plane.directions) for plane in planes), default=0)
-    cost = planner.forecast(problem, plan, most)
+    cost = planner.forecast(problem, choice, most)
     points = sum(len(plane.coordinates) for plane in planes)
     table: list[tuple[str, Any]] = [
         ("points", points),
-        ("passes", points * cost.passes_per_point),
-        ("strategy", f"{plan.strategy}, {plan.points_per_pass} point per pass, {plan.batch} samples per batch"),
-        ("threads", plan.threads),
+        ("passes", math.ceil(points * cost.passes_per_point)),
+        ("strategy", str(plan)),
+        ("chosen", plan.why),
+        *[("not taken", note) for note in choice.notes],
         ("device", f"{problem.device}, {problem.dtype}"),
         ("estimated time", duration(points * cost.seconds_per_point)),
         ("memory: weights and master copy", _size(2 * cost.bytes_master)),
         ("memory: directions", _size(cost.bytes_directions)),
         ("memory: samples", _size(cost.bytes_samples)),
+        ("memory: one pass, about", _size(cost.bytes_pass)),
         ("file", _size(needed)),
     ]
     return "".join(f"{label:<32} {value}\n" for label, value in table)

@@ -42,7 +42,7 @@ def recompute(problem: Problem, displacement: Delta) -> None:
         for layer in layers:
             layer.train()
         for rows in torch.arange(len(split)).tensor_split(blocks):
-            problem.forward(split.rows(slice(int(rows[0]), int(rows[-1]) + 1), problem.device)[0])
+            problem.forward(split.rows(slice(int(rows[0]), int(rows[-1]) + 1), problem.device, problem.copies)[0])
     finally:
         for hook in hooks:
             hook.remove()

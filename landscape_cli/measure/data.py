@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -40,28 +40,74 @@ class Split:
     weights: Tensor
     group_rows: Tensor
     sha256: str
+    unchanged: list[int] = field(init=False)  # `versions` when it was made
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "unchanged", self.versions)
 
     def __len__(self) -> int:
         return len(self.targets)
 
-    def rows(self, rows: slice, device: torch.device) -> tuple[Inputs, Tensor]:
+    def rows(
+        self, rows: slice, device: torch.device, copy: bool = True, channels_last: bool = False
+    ) -> tuple[Inputs, Tensor]:
         """The inputs and targets of some samples, on the device.
 
-        Inputs are a copy: a model may begin with an operation in place.
+        Args:
+            copy: give inputs that may be changed; for a model that begins with an operation in place.
+            channels_last: lay out images with their channels last.
         """
-        inputs = apply(lambda t: t[rows].to(device, non_blocking=True, copy=True), self.inputs)
-        return inputs, self.targets[rows].to(sums_on(device), non_blocking=True)
 
-    def batches(self, size: int, device: torch.device) -> Iterator[tuple[slice, Inputs, Tensor]]:
-        """The samples in order, `size` at a time, on the device."""
-        for start in range(0, len(self), size):
-            rows = slice(start, min(start + size, len(self)))
-            yield rows, *self.rows(rows, device)
+        def one(t: Tensor) -> Tensor:
+            t = t[rows].to(device, non_blocking=True, copy=copy)
+            return t.contiguous(memory_format=torch.channels_last) if channels_last and t.dim() == 4 else t
+
+        return apply(one, self.inputs), self.targets[rows].to(sums_on(device), non_blocking=True)
+
+    def batches(
+        self, size: int, device: torch.device, copy: bool = True, channels_last: bool = False
+    ) -> Iterator[tuple[slice, Inputs, Tensor]]:
+        """The samples in order, `size` at a time, on the device; what is streamed there is one batch ahead."""
+        slices = [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
+        streamed = device.type == "cuda" and any(t.device.type == "cpu" for t in leaves(self.inputs))
+        made = (self.rows(rows, device, copy, channels_last) for rows in slices)
+        yield from ((rows, *batch) for rows, batch in zip(slices, ahead(made) if streamed else made, strict=True))
+
+    def head(self, count: int) -> Split:
+        """The first samples alone, dealt into groups of their own."""
+        kept = min(count, len(self))
+        rows = deal(kept, 0).to(self.weights.device)
+        inputs = apply(lambda t: t[:kept], self.inputs)
+        return Split(self.name, inputs, self.targets[:kept], self.weights[:kept], rows, self.sha256)
+
+    @property
+    def versions(self) -> list[int]:
+        """How often each tensor of the inputs has been written to."""
+        return [t._version for t in leaves(self.inputs)]
 
 
 def sums_on(device: torch.device) -> torch.device:
     """Where losses are float64: the device itself, but for MPS, which has no float64."""
     return torch.device("cpu") if device.type == "mps" else device
+
+
+def ahead(batches: Iterator[tuple[Inputs, Tensor]]) -> Iterator[tuple[Inputs, Tensor]]:
+    """Batches copied from pinned memory on a stream of their own, each while the one before it is computed."""
+    stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    current = torch.cuda.current_stream()
+
+    def fetch() -> tuple[Inputs, Tensor] | None:
+        with torch.cuda.stream(stream):
+            return next(batches, None)
+
+    following = fetch()
+    while following is not None:
+        current.wait_stream(stream)
+        batch = following
+        for tensor in [*leaves(batch[0]), batch[1]]:
+            tensor.record_stream(current)
+        following = fetch()
+        yield batch
 
 
 def apply(function: Callable[[Tensor], Tensor], inputs: Inputs) -> Inputs:

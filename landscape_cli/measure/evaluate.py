@@ -1,4 +1,4 @@
-"""The engine: weight points -> blocks of results.
+"""The engine: weight points -> blocks of results. The one interface, whatever the strategy.
 
 theta = centre + (a·d1 + b·d2), fresh for each point from the master copy. Per-sample losses are float64; sums are
 over fixed groups of samples in a fixed order, so that the batch split changes nothing but rounding.
@@ -6,20 +6,22 @@ over fixed groups of samples in a fixed order, so that the batch split changes n
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+import contextlib
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from landscape_cli.measure.batchnorm import POLICIES
-from landscape_cli.measure.data import Split, sums_on
 from landscape_cli.measure.directions import Direction
 from landscape_cli.measure.losses import ROOTED
-from landscape_cli.measure.model import memory_named
-from landscape_cli.measure.planner import Plan
+from landscape_cli.measure.model import memory_named, out_of_memory
+from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem
+from landscape_cli.measure.strategies import prepare
 from landscape_cli.profile import Floats
+
+PASSES = {"cuda": 16}  # per block, where a transfer waits for all that was queued; elsewhere 1
 
 
 @dataclass(frozen=True)
@@ -33,17 +35,20 @@ class Results:
 
 @dataclass(frozen=True)
 class Block:
-    """Results of the points [start, stop) of the coordinates that were asked for, per split."""
+    """Results of the points [start, stop) of the coordinates that were asked for, per split, and their plan."""
 
     start: int
     stop: int
     results: Mapping[str, Results]
+    plan: Plan
 
 
 def evaluate(
     problem: Problem, directions: Sequence[Direction], coordinates: Floats, batchnorm: str, plan: Plan
 ) -> Generator[Block, None, None]:
     """Measure every split at each point.
+
+    Out of memory halves the pass and goes on with the same points; the blocks tell by which plan they were measured.
 
     Args:
         coordinates: (points, d), in multiples of the d directions; (1, 0) is the checkpoint itself.
@@ -53,73 +58,53 @@ def evaluate(
         Blocks in the order of the coordinates. The model is put back when the iterator ends or is closed.
 
     Raises:
-        LandscapeError: out of memory, or what the model or the loss raises.
+        LandscapeError: a strategy that this model does not have, no memory for the smallest pass, or what the model or
+            the loss raises.
     """
-    with problem.measuring():
-        for start in range(0, len(coordinates), plan.points_per_pass):
-            stop = min(start + plan.points_per_pass, len(coordinates))
-            with memory_named(plan.batch):
-                rows = [_point(problem, directions, point, batchnorm, plan) for point in coordinates[start:stop]]
-            names = list(problem.loss.metrics)
-            yield Block(start, stop, {s: _results([row[s] for row in rows], names) for s in problem.splits})
+    start = 0
+    with problem.measuring(), threads(plan.threads):
+        while start < len(coordinates):
+            smaller = None
+            try:
+                for block in _blocks(problem, directions, coordinates, batchnorm, plan, start):
+                    start = block.stop
+                    yield block
+            except (RuntimeError, MemoryError) as error:
+                smaller = plan.halved()
+                if not out_of_memory(error) or smaller is None:
+                    with memory_named(plan.batch):
+                        raise
+            if smaller is not None:  # outside of the handler, whose traceback would keep the tensors alive
+                plan = smaller
+                if problem.device.type == "cuda":
+                    torch.cuda.empty_cache()
+    problem.refuse_changed_samples()
 
 
-def _point(
-    problem: Problem, directions: Sequence[Direction], point: Floats, batchnorm: str, plan: Plan
-) -> dict[str, Tensor]:
-    """Per split one float64 vector on the CPU: mean loss, metrics, group means. (1 + metrics + G,)"""
-    shares = [float(coordinate) for coordinate in point]
-    for name, parameter in problem.parameters.items():
-        parameter.copy_(_moved(problem.centre[name], shares, [d.parameters[name] for d in directions]))
-    POLICIES[batchnorm](problem, lambda name: _delta(shares, directions, name))
-    return {name: _split_means(problem, split, plan).cpu() for name, split in problem.splits.items()}
+def _blocks(
+    problem: Problem, directions: Sequence[Direction], coordinates: Floats, batchnorm: str, plan: Plan, start: int
+) -> Iterator[Block]:
+    """The blocks from `start` on, under one plan."""
+    measure, names = prepare(problem, directions, batchnorm, plan), list(problem.loss.metrics)
+    size = plan.points_per_pass * PASSES.get(problem.device.type, 1)
+    for first in range(start, len(coordinates), size):
+        stop = min(first + size, len(coordinates))
+        tables = measure(coordinates[first:stop])
+        yield Block(first, stop, {split: _results(table.cpu(), names) for split, table in tables.items()}, plan)
 
 
-def _moved(centre: Tensor, shares: list[float], along: list[Tensor]) -> Tensor:
-    """centre + (a·d1 + b·d2); the displacement is formed first, so that swapping the axes changes no bit."""
-    if not shares:
-        return centre
-    delta = along[0] * shares[0]
-    for share, direction in zip(shares[1:], along[1:], strict=True):
-        delta += direction * share
-    return delta.add_(centre)
+def _results(table: Tensor, metrics: list[str]) -> Results:
+    values = table.numpy()
+    named = {name: values[:, 1 + i] ** (0.5 if name in ROOTED else 1.0) for i, name in enumerate(metrics)}
+    return Results(values[:, 0], values[:, 1 + len(metrics) :], named)
 
 
-def _delta(shares: list[float], directions: Sequence[Direction], name: str) -> Tensor | None:
-    """The displacement of one buffer; None where no direction moves it."""
-    moves = [d.buffers[name] * a for a, d in zip(shares, directions, strict=True) if name in d.buffers]
-    return sum(moves[1:], moves[0]) if moves else None
-
-
-def _split_means(problem: Problem, split: Split, plan: Plan) -> Tensor:
-    there = sums_on(problem.device)
-    rows = torch.empty(1 + len(problem.loss.metrics), len(split), dtype=torch.float64, device=there)
-    for where, inputs, targets in split.batches(plan.batch, problem.device):
-        rows[:, where] = problem.loss(problem.forward(inputs).to(there), targets)
-    return reduce_groups(rows, split)
-
-
-def reduce_groups(rows: Tensor, split: Split) -> Tensor:
-    """Weighted means of per-sample rows, loss first: (rows, N) -> (rows + G,), the means, then the loss's group means.
-
-    Sums run over the groups' samples, then over the groups, in one fixed order.
-    """
-    weights, groups = split.weights, split.group_rows
-    padding = groups < 0
-    weighted = torch.where(weights > 0, rows * weights, 0.0)
-    sums = weighted[:, groups.clamp(min=0)].masked_fill(padding, 0.0).sum(-1)  # (rows, G)
-    sizes = group_sizes(split)
-    means = sums.sum(-1) / sizes.sum()
-    return torch.cat([means, torch.where(sizes > 0, sums[0] / sizes.clamp(min=1), 0.0)])
-
-
-def group_sizes(split: Split) -> Tensor:
-    """(G,) the weight of each sample group."""
-    weights = split.weights[split.group_rows.clamp(min=0)]
-    return weights.masked_fill(split.group_rows < 0, 0.0).sum(-1)
-
-
-def _results(rows: list[Tensor], metrics: list[str]) -> Results:
-    table = torch.stack(rows).numpy()
-    values = {name: table[:, 1 + i] ** (0.5 if name in ROOTED else 1.0) for i, name in enumerate(metrics)}
-    return Results(table[:, 0], table[:, 1 + len(metrics) :], values)
+@contextlib.contextmanager
+def threads(count: int) -> Iterator[None]:
+    """So many threads of the CPU, and afterwards as many as before."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

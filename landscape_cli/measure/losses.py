@@ -258,5 +258,6 @@ def _top(outputs: Tensor, targets: Tensor, settings: LossSettings, k: int) -> Te
         raise LandscapeError(f"top{k} needs {k} classes, the model has {logits.shape[-1]}", "use accuracy")
     counted = targets != settings.ignore_index if indices else torch.ones_like(targets[..., 0])
     wanted = targets if indices else targets.argmax(-1)
-    right = (logits.topk(k, dim=-1).indices == wanted.unsqueeze(-1)).any(-1).double()
+    best = logits.argmax(-1, keepdim=True) if k == 1 else logits.topk(k, dim=-1).indices
+    right = (best == wanted.unsqueeze(-1)).any(-1).double()
     return _token_mean(torch.where(logits.isnan().any(-1), torch.nan, right), counted)

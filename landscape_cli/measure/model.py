@@ -101,7 +101,7 @@ def memory_named(batch: int) -> Iterator[None]:
         raise LandscapeError("out of memory; the points measured so far are kept", hint) from error
 
 
-def forward_of(model: nn.Module, settings: ModelSettings) -> Callable[[Inputs], Tensor]:
+def forward_of(model: Callable[..., Any], settings: ModelSettings) -> Callable[[Inputs], Tensor]:
     """The model's predictions for a batch of inputs, passed as `model.call` and picked as `model.output` say."""
 
     def forward(inputs: Inputs) -> Tensor:
@@ -120,7 +120,7 @@ def forward_of(model: nn.Module, settings: ModelSettings) -> Callable[[Inputs], 
     return forward
 
 
-def _call(model: nn.Module, inputs: Inputs, how: str) -> Any:
+def _call(model: Callable[..., Any], inputs: Inputs, how: str) -> Any:
     if isinstance(inputs, dict) and how in ("auto", "kwargs"):
         return model(**inputs)
     if how == "args" or (how == "auto" and isinstance(inputs, tuple)):

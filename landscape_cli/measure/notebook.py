@@ -66,11 +66,13 @@ def scan(
     device: str | None = None,
     dtype: str | None = None,
     batch_size: int | None = None,
+    strategy: str | None = None,
+    points_per_pass: int | None = None,
 ) -> Profile:
     """Measure the loss of `model` around its present weights, on a line (x) or a plane (x and y).
 
     Args:
-        model: left as it was: weights, buffers, training mode, requires_grad.
+        model: left as it was.
         data: (inputs, targets), a Dataset, a DataLoader, or a dict of these by split name.
         loss: a name of LOSSES, or a function (outputs, targets) -> one loss per sample.
         device, dtype: default to the model's own; for others a copy of the model is measured.
@@ -90,21 +92,31 @@ def scan(
         dict.fromkeys(splits, DataSettings()),
         LossSettings(names[0], names[1:], label_smoothing, ignore_index, class_dim, delta, weight_decay),
         {"main": plane_with_defaults("main", asked, seed)},
-        RunSettings(batch_size=batch_size),
+        RunSettings(batch_size=batch_size, strategy=strategy, points_per_pass=points_per_pass),
         Path.cwd(),
         {},
     )
+    return _measured(job, model, splits, code, device, dtype)
+
+
+def _measured(
+    job: Job,
+    model: nn.Module,
+    splits: Mapping[str, Any],
+    code: dict[str, UserCode],
+    device: str | None,
+    dtype: str | None,
+) -> Profile:
     check(job)
     if not splits:
         raise LandscapeError("there is no data", "give (inputs, targets), or a dict of them by split name")
-    grid_bytes("main", Axis.of(asked.x), None if asked.y is None else Axis.of(asked.y), len(splits), len(names) - 1)
+    asked = job.planes["main"]
+    x, y = Axis.of(asked.x), None if asked.y is None else Axis.of(asked.y)
+    grid_bytes("main", x, y, len(splits), len(job.loss.metrics))
     here, precision = _place(model, device, dtype)
-    return _measured(job, _problem(here, splits, make_loss(job.loss, code), job.model, precision))
-
-
-def _measured(job: Job, problem: Problem) -> Profile:
+    problem = _problem(here, splits, make_loss(job.loss, code), job.model, precision)
     plane = make_plane("main", job.planes["main"], problem, job.model, job.folder, {})
-    plan = planner.choose(problem, job.run.batch_size)
+    plan = planner.choose(problem, [plane], job.run).plan
     provenance = make_provenance(problem, plan, {"planes.main": job.planes["main"].seed or 0})
     centre = measure_centre(problem, plan)
     record = new_record(problem, plane, centre, plan)

@@ -1,63 +1,242 @@
-"""What fits and what is fastest: samples per pass, points per pass."""
+"""What fits and what is fastest: the plan of a run.
+
+A run of less than ten seconds takes the rule of thumb. For a longer one the candidates are timed on the first samples
+of the real problem, in at most a twentieth of the estimated time, and the fastest is taken. Either way a candidate
+must agree with a plain pass.
+"""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from landscape_cli.errors import LandscapeError
+from landscape_cli.errors import LandscapeError, one_of
 from landscape_cli.measure import data
-from landscape_cli.measure.problem import Problem
+from landscape_cli.measure.directions import Direction, Plane
+from landscape_cli.measure.evaluate import threads
+from landscape_cli.measure.model import memory_named, out_of_memory
+from landscape_cli.measure.plan import Plan
+from landscape_cli.measure.problem import Problem, plain_loss
+from landscape_cli.measure.strategies import MANY, STRATEGIES, Measure, mover, prepare
+from landscape_cli.profile import Floats, agree
+from landscape_cli.settings import RunSettings
 
 ACTIVATION_BYTES = 8 << 20  # of the largest activation of a batch; above 32 MB the CPU page-faults on each
+STACKED_BYTES = 4 << 20  # of the same over all points of a pass, when many are measured in one
 BATCH_CAP = 4096
+SHORT = 10.0  # seconds of a run that are not worth timing candidates for
+SHARE = 0.05  # of the estimated run that the timing may take
+TRIAL = 0.08  # seconds that one timed pass should take
+POINTS = {"cpu": (8, 16, 32, 64), "cuda": (16, 64, 256, 1024)}  # per pass, of strategies that take many
+BATCHES = {"cpu": (8, 16, 32, 64, 125, 250, 600), "cuda": (256, 1024, 4096)}
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How points are evaluated; it is stored, and a resumed run uses it."""
+class Choice:
+    """The plan that was taken, the seconds of a point by it, and what was found on the way."""
 
-    strategy: str
-    batch: int
-    points_per_pass: int
-    threads: int
-
-    def as_dict(self) -> dict[str, Any]:
-        """For the run file."""
-        return asdict(self)
-
-    @classmethod
-    def stored(cls, plan: Mapping[str, Any]) -> Plan:
-        """The plan of an unfinished run; its number of threads is set, so that the rest is the same to the bit.
-
-        Raises:
-            LandscapeError: it is none.
-        """
-        counts = [plan.get(name) for name in ("batch", "points_per_pass", "threads")]
-        if plan.get("strategy") != "in place" or not all(isinstance(n, int) and 0 < n < 2**31 for n in counts):
-            raise LandscapeError("the run file holds no plan to resume by", "measure anew with --force")
-        made = cls(**plan)
-        torch.set_num_threads(made.threads)
-        return made
+    plan: Plan
+    seconds: float
+    notes: tuple[str, ...] = ()
 
 
-def choose(problem: Problem, batch_size: int | None = None) -> Plan:
+@dataclass(frozen=True)
+class Trial:
+    """A candidate with its seconds per point."""
+
+    plan: Plan
+    seconds: float
+
+
+def choose(problem: Problem, planes: Sequence[Plane] = (), settings: RunSettings | None = None) -> Choice:
+    """The plan for these planes.
+
+    Raises:
+        LandscapeError: a strategy is asked for that there is not, or that this model does not have.
+    """
+    asked = settings or RunSettings()
+    if asked.strategy is not None and asked.strategy not in STRATEGIES:
+        raise one_of("strategy", asked.strategy, [*STRATEGIES])
+    points = sum(len(plane.coordinates) for plane in planes)
+    base = _in_place(problem, asked)
+    with problem.measuring(), memory_named(base.batch):
+        slow = _seconds(problem, planes, base, 0.0)
+        bench = Bench(problem, planes, asked, base, slow)
+        return bench.by_rule() if points * slow < SHORT else bench.by_time(SHARE * points * slow)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Candidates for one problem; `slow` is the seconds of a point, weights in place."""
+
+    problem: Problem
+    planes: Sequence[Plane]
+    asked: RunSettings
+    base: Plan
+    slow: float
+
+    def by_rule(self) -> Choice:
+        """The first of the usual order that this model has and that agrees with a plain pass."""
+        notes: list[str] = []
+        for plan in self._usual():
+            fault = self._fault(plan)
+            if fault is None:
+                return Choice(replace(plan, why="rule of thumb"), self.slow, tuple(notes))
+            notes.append(f"{plan.strategy}: {fault.message}")
+            if self.asked.strategy is not None:
+                raise fault
+        return Choice(replace(self.base, why="rule of thumb"), self.slow, tuple(notes))
+
+    def by_time(self, budget: float) -> Choice:
+        """The fastest: of the strategies first, then of the variants of the best one, while the time lasts."""
+        until = time.perf_counter() + budget
+        notes: list[str] = []
+        trials: list[Trial] = []
+        for plan in [*self._usual(), self.base] if self.asked.strategy is None else self._usual():
+            fault = self._fault(plan)
+            if fault is None:
+                trials.append(Trial(plan, self._time(plan)))
+            else:
+                notes.append(f"{plan.strategy}: {fault.message}")
+                if self.asked.strategy is not None:
+                    raise fault
+        best = min(trials, key=lambda trial: trial.seconds)
+        for plan in self._variants(best.plan):
+            if time.perf_counter() > until:
+                break
+            if self._fault(plan) is None:
+                trials.append(Trial(plan, self._time(plan)))
+        return _fastest(trials, notes)
+
+    def _usual(self) -> Iterator[Plan]:
+        """One plan for each strategy that is asked for or usually pays, the best guess first."""
+        images = any(t.dim() == 4 for s in self.problem.splits.values() for t in data.leaves(s.inputs))
+        for name in [self.asked.strategy] if self.asked.strategy else ["stacked", "folded", "in place"]:
+            many = name in MANY
+            points = (self.asked.points_per_pass or POINTS[_kind(self.problem)][1]) if many else 1
+            batch, last = self.asked.batch_size or self._batch(points), images and not many and self._on_cpu
+            yield replace(self.base, strategy=name, points_per_pass=points, batch=batch, channels_last=last)
+
+    @property
+    def _on_cpu(self) -> bool:
+        return self.problem.device.type == "cpu"
+
+    def _batch(self, points: int) -> int:
+        room = ACTIVATION_BYTES if points == 1 else STACKED_BYTES // points
+        fitting = room // max(1, activation_bytes(self.problem))
+        return max(1, min(max(fitting, 16), _most(self.problem), BATCH_CAP))
+
+    def _variants(self, best: Plan) -> Iterator[Plan]:
+        """Other batches, points per pass and layouts of one strategy, the nearest first."""
+        kind, most = _kind(self.problem), _most(self.problem)
+        batches = [] if self.asked.batch_size else [b for b in (*BATCHES[kind], most) if b <= most and b != best.batch]
+        for batch in sorted(batches, key=lambda b: abs(np.log(b / best.batch))):
+            yield replace(best, batch=batch)
+        if best.strategy in MANY and not self.asked.points_per_pass:
+            for points in POINTS[kind]:
+                yield replace(best, points_per_pass=points)
+        if best.strategy not in MANY:
+            yield replace(best, channels_last=not best.channels_last)
+        if best.threads > 1 and self._on_cpu and self.slow < 0.01:
+            yield replace(best, threads=1)
+
+    def _fault(self, plan: Plan) -> LandscapeError | None:
+        """Why a candidate is dropped: this model does not have it, it does not fit, or a plain pass disagrees."""
+        few = replace(self.problem, splits={n: s.head(64) for n, s in self.problem.splits.items()})
+        try:
+            for directions, batchnorm, point in _probes(self.planes):
+                mover(few, ())([])  # from the centre, so that a candidate that forgets to move shows
+                measured = prepare(few, directions, batchnorm, plan)(point)
+                for name, loss in _plain(few, directions, batchnorm, point).items():
+                    if not agree(float(measured[name][0, 0]), loss, self.problem.dtype):
+                        what = f"gives {float(measured[name][0, 0])!r} where a plain pass gives {loss!r}"
+                        return LandscapeError(f"it {what}", "please report it; --strategy 'in place' is always right")
+        except LandscapeError as error:
+            return error
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return LandscapeError("it does not fit in memory", "take a smaller batch")
+        return None
+
+    def _time(self, plan: Plan) -> float:
+        try:
+            return _seconds(self.problem, self.planes, plan, self.slow)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error):
+                raise
+            return math.inf
+
+
+def _fastest(trials: list[Trial], notes: list[str]) -> Choice:
+    """The fastest trial, its margin over the best of another strategy said."""
+    best = min(trials, key=lambda trial: trial.seconds)
+    others = [trial for trial in trials if trial.plan.strategy != best.plan.strategy]
+    second = min(others or [t for t in trials if t is not best] or [best], key=lambda trial: trial.seconds)
+    why = f"{1000 * best.seconds:.3g} ms per point, fastest of {len(trials)} that were timed"
+    if second is not best:
+        why += f"; next {second.plan}: {1000 * second.seconds:.3g} ms"
+    return Choice(replace(best.plan, why=why), best.seconds, tuple(notes))
+
+
+def _in_place(problem: Problem, asked: RunSettings) -> Plan:
     """Weights in place, one point per pass; as many samples as keep the largest activation at 8 MB."""
-    largest = max(len(split) for split in problem.splits.values())
-    wanted = batch_size or ACTIVATION_BYTES // max(1, activation_bytes(problem))
-    return Plan("in place", max(1, min(wanted, largest, batch_size or BATCH_CAP)), 1, torch.get_num_threads())
+    wanted = asked.batch_size or min(BATCH_CAP, ACTIVATION_BYTES // max(1, activation_bytes(problem)))
+    return Plan("in place", max(1, min(wanted, _most(problem))), 1, torch.get_num_threads())
+
+
+def _most(problem: Problem) -> int:
+    return max(len(split) for split in problem.splits.values())
+
+
+def _kind(problem: Problem) -> str:
+    return "cpu" if problem.device.type == "cpu" else "cuda"
+
+
+def _probes(planes: Sequence[Plane]) -> list[tuple[tuple[Direction, ...], str, Floats]]:
+    """Per kind of plane its directions, its policy, and one point of it away from the centre; else the centre."""
+    found = {plane.batchnorm: (plane.directions, plane.batchnorm, plane.coordinates[-1:]) for plane in planes}
+    return list(found.values()) or [((), "frozen", np.zeros((1, 0)))]
+
+
+def _plain(problem: Problem, directions: Sequence[Direction], batchnorm: str, point: Floats) -> Mapping[str, float]:
+    """The losses at a point by a plain pass of the model."""
+    prepare(problem, directions, batchnorm, _in_place(problem, RunSettings(batch_size=16)))(point)  # moves the weights
+    return {name: plain_loss(problem, split, 16) for name, split in problem.splits.items()}
+
+
+def _seconds(problem: Problem, planes: Sequence[Plane], plan: Plan, expected: float) -> float:
+    """Seconds of a point by a plan: two passes over the first samples, the first to warm up."""
+    total = sum(len(split) for split in problem.splits.values())
+    count = plan.batch if not expected else max(plan.batch, min(total, int(total * TRIAL / expected)))
+    few = replace(problem, splits={name: split.head(count) for name, split in problem.splits.items()})
+    directions, batchnorm, point = _probes(planes)[0]
+    points = np.repeat(point, plan.points_per_pass, axis=0)
+    with threads(plan.threads):
+        measure = prepare(few, directions, batchnorm, plan)
+        taken = [_timed(measure, points, problem.device) for _ in range(3)][1:]
+    share = sum(len(split) for split in few.splits.values()) / total
+    return min(taken) / len(points) / share
+
+
+def _timed(measure: Measure, points: Floats, device: torch.device) -> float:
+    started = time.perf_counter()
+    for table in measure(points).values():
+        table.cpu()
+    return time.perf_counter() - started
 
 
 def activation_bytes(problem: Problem) -> int:
     """Bytes of the largest tensor that any layer returns for one sample."""
     seen = [1]
 
-    def note(module: nn.Module, args: Any, answer: Any) -> None:
+    def note(module: nn.Module, args: object, answer: object) -> None:
         if isinstance(answer, Tensor):
             seen.append(answer.numel() * answer.element_size())
 
@@ -77,32 +256,21 @@ class Forecast:
     """What a scan will take: seconds, and bytes beyond the model's own."""
 
     seconds_per_point: float
-    passes_per_point: int
+    passes_per_point: float
     bytes_master: int
     bytes_directions: int
     bytes_samples: int
+    bytes_pass: int
 
 
-def forecast(problem: Problem, plan: Plan, directions: int) -> Forecast:
-    """Time one batch of each split, after one to warm up, and count the bytes."""
-    seconds, passes = 0.0, 0
-    with problem.measuring():
-        for split in problem.splits.values():
-            count = -(-len(split) // plan.batch)
-            seconds += count * _seconds(problem, split, plan)
-            passes += count
+def forecast(problem: Problem, choice: Choice, directions: int) -> Forecast:
+    """The bytes of a plan, and its time as it was measured."""
+    plan = choice.plan
+    passes = sum(-(-len(split) // plan.batch) for split in problem.splits.values())
     parameters = sum(t.numel() * t.element_size() for t in problem.centre.values())
-    samples = sum(
-        t.numel() * t.element_size() for s in problem.splits.values() for t in [*data.leaves(s.inputs), s.targets]
-    )
-    return Forecast(seconds, passes, parameters, directions * parameters, samples)
-
-
-def _seconds(problem: Problem, split: data.Split, plan: Plan) -> float:
-    taken = 0.0
-    for _ in range(2):
-        started = time.perf_counter()
-        _, inputs, targets = next(split.batches(plan.batch, problem.device))
-        problem.loss(problem.forward(inputs), targets).cpu()
-        taken = time.perf_counter() - started
-    return taken
+    tensors = [t for s in problem.splits.values() for t in [*data.leaves(s.inputs), s.targets]]
+    samples = sum(t.numel() * t.element_size() for t in tensors)
+    activation = 2 * activation_bytes(problem) * plan.batch * plan.points_per_pass
+    weights = parameters * (plan.points_per_pass if plan.strategy in MANY else 1)
+    each = passes / plan.points_per_pass
+    return Forecast(choice.seconds, each, parameters, directions * parameters, samples, activation + weights)

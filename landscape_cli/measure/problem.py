@@ -6,7 +6,7 @@ import contextlib
 import fnmatch
 import hashlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -43,11 +43,23 @@ class Problem:
     centre_buffers: Tensors
     splits: Mapping[str, Split]
     loss: Loss
+    settings: ModelSettings
     forward: Callable[[Inputs], Tensor]
     device: torch.device
     dtype: str
     hashes: Mapping[str, str]
     facts: Mapping[str, Any]
+    copies: bool = False  # each pass has inputs of its own, because the model changes them in place
+
+    def refuse_changed_samples(self) -> None:
+        """The samples must be as they were.
+
+        Raises:
+            LandscapeError: the model has changed its inputs in place, and not in the pass that looked for it.
+        """
+        if any(split.versions != split.unchanged for split in self.splits.values()):
+            hint = "begin with an operation that is not in place, for example x = x.clone()"
+            raise LandscapeError("the model changes its inputs in place, now and then: nothing it gave is sure", hint)
 
     @property
     def sha256(self) -> str:
@@ -119,12 +131,11 @@ def make_problem(
     hashes |= {f"data.{name}": split.sha256 for name, split in made.items()}
     problem = Problem(
         model, {n: p.data for n, p in chosen.items()}, dict(floating), centre, centre_buffers, made, loss,
-        forward_of(model, settings), device, dtype, hashes, _facts(named, centre, loss.settings),
+        settings, forward_of(model, settings), device, dtype, hashes, _facts(named, centre, loss.settings),
     )  # fmt: skip
     with problem.measuring():
-        for split in made.values():
-            _probe(problem, split, min(PROBE, most or PROBE))
-    return problem
+        hasty = [_probe(problem, split, min(PROBE, most or PROBE)) for split in made.values()]
+    return replace(problem, copies=any(hasty))
 
 
 def select_parameters(named: Mapping[str, nn.Parameter], settings: ModelSettings) -> dict[str, nn.Parameter]:
@@ -187,11 +198,16 @@ def _free_bytes(device: torch.device) -> float:
 PROBE = 64  # samples of the pass that looks whether everything fits together
 
 
-def _probe(problem: Problem, split: Split, count: int) -> None:
-    """One small batch, twice: does the model take it, are the labels in range, is the answer the same?"""
+def _probe(problem: Problem, split: Split, count: int) -> bool:
+    """One small batch, twice: does the model take it, are the labels in range, is the answer the same?
+
+    Returns whether the model changes its inputs in place.
+    """
     inputs, targets = split.rows(slice(0, count), problem.device)
     before = {n: b.clone() for n, b in problem.model.named_buffers()}
+    versions = [t._version for t in data.leaves(inputs)]
     first = problem.forward(inputs)
+    hasty = [t._version for t in data.leaves(inputs)] != versions
     if len(first) != len(targets):
         raise LandscapeError(
             f"the model returns {tuple(first.shape)} for {len(targets)} samples", "return one row per sample"
@@ -210,6 +226,7 @@ def _probe(problem: Problem, split: Split, count: int) -> None:
         raise LandscapeError(
             f"the model changes its buffers in eval mode: {', '.join(changed[:5])}", "update them in training mode only"
         )
+    return hasty
 
 
 def _check_labels(settings: LossSettings, outputs: Tensor, split: Split) -> None:

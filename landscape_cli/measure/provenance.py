@@ -13,7 +13,7 @@ import torch
 
 from landscape_cli import __version__
 from landscape_cli.files import now
-from landscape_cli.measure.planner import Plan
+from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem
 from landscape_cli.profile import Provenance
 
@@ -63,5 +63,5 @@ def changed_since(stored: Provenance, problem: Problem, plan: Plan) -> Iterable[
     for key in ("torch", "device", "system"):
         if here[key] != there.get(key):
             yield f"resumed with {key} {here[key]}; it began with {there.get(key)}"
-    if plan.as_dict() != dict(stored.plan):
-        yield f"resumed with batch size {plan.batch}; it began with {stored.plan.get('batch')}: equal to rounding only"
+    if not plan.same_numbers(stored.plan):
+        yield f"resumed by another plan ({plan}): equal to rounding only"

@@ -15,11 +15,12 @@ from landscape_cli.measure.arrays import Reader
 from landscape_cli.measure.batchnorm import POLICIES
 from landscape_cli.measure.data import Inputs
 from landscape_cli.measure.directions import Direction, Plane, make_plane
-from landscape_cli.measure.evaluate import Results, evaluate, group_sizes
+from landscape_cli.measure.evaluate import Block, Results, evaluate
 from landscape_cli.measure.losses import Loss, make_loss
 from landscape_cli.measure.model import DTYPES, device_named, memory_named, place
-from landscape_cli.measure.planner import Plan
+from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import PROBE, Problem, make_problem, plain_loss
+from landscape_cli.measure.reduce import group_sizes
 from landscape_cli.measure.usercode import UserCode
 from landscape_cli.profile import Centre, Floats, PlaneRecord, agree, empty_surface
 from landscape_cli.settings import Job
@@ -198,15 +199,15 @@ def _plain_at(problem: Problem, state: Mapping[str, Tensor], batchnorm: str, bat
                 tensor.copy_(before[name])
 
 
-def fill(record: PlaneRecord, problem: Problem, plane: Plane, plan: Plan) -> Iterator[int]:
-    """Measure the points of a plane that are still missing; yields how many each block added."""
+def fill(record: PlaneRecord, problem: Problem, plane: Plane, plan: Plan) -> Iterator[Block]:
+    """Measure the points of a plane that are still missing; yields each block once it has been put there."""
     missing = np.flatnonzero(~record.measured.reshape(-1))
     blocks = evaluate(problem, plane.directions, plane.coordinates[missing], plane.batchnorm, plan)
     try:
         for block in blocks:
             for name, results in block.results.items():
                 put(record, name, missing[block.start : block.stop], results)
-            yield block.stop - block.start
+            yield block
     finally:
         blocks.close()
 

@@ -1,0 +1,191 @@
+"""How many weight points are measured in a pass: STRATEGIES = {name: function}.
+
+A strategy takes a problem, directions, a batch-norm policy and a plan, and prepares a function from coordinates
+(points, d) to one float64 table per split, (points, 1 + metrics + G): mean loss, metrics, group means. It raises
+LandscapeError where it cannot be had for this model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vmap
+
+from landscape_cli.errors import LandscapeError
+from landscape_cli.measure.batchnorm import POLICIES
+from landscape_cli.measure.data import Inputs, Split, sums_on
+from landscape_cli.measure.directions import Direction
+from landscape_cli.measure.folding import fold
+from landscape_cli.measure.model import forward_of
+from landscape_cli.measure.plan import Plan
+from landscape_cli.measure.problem import Problem, Tensors
+from landscape_cli.measure.reduce import reduce_groups
+from landscape_cli.measure.stacking import stack_of
+from landscape_cli.profile import Floats
+
+Measure = Callable[[Floats], dict[str, Tensor]]
+Strategy = Callable[[Problem, Sequence[Direction], str, Plan], Measure]
+SMALL = 1 << 20  # bytes of a tensor below which it is moved together with others
+
+
+def in_place(problem: Problem, directions: Sequence[Direction], batchnorm: str, plan: Plan) -> Measure:
+    """One point at a time, the model's own weights overwritten."""
+    return _one_by_one(problem, directions, batchnorm, plan, problem.forward, lambda: None)
+
+
+def folded(problem: Problem, directions: Sequence[Direction], batchnorm: str, plan: Plan) -> Measure:
+    """One point at a time, batch norm folded into the layers before it, ReLU and sums fused into convolutions."""
+    graph = fold(problem, plan)
+    forward = forward_of(graph.module, problem.settings)
+    return _one_by_one(problem, directions, batchnorm, plan, forward, graph.refresh)
+
+
+def _one_by_one(
+    problem: Problem,
+    directions: Sequence[Direction],
+    batchnorm: str,
+    plan: Plan,
+    forward: Callable[[Inputs], Tensor],
+    refresh: Callable[[], None],
+) -> Measure:
+    move, policy = mover(problem, directions), POLICIES[batchnorm]
+
+    def measure(points: Floats) -> dict[str, Tensor]:
+        tables: dict[str, list[Tensor]] = {name: [] for name in problem.splits}
+        for shares in points.tolist():
+            move(shares)
+            policy(problem, lambda name, shares=shares: _delta(shares, directions, name))  # type: ignore[misc]
+            refresh()
+            for name, split in problem.splits.items():
+                tables[name].append(_means(problem, split, forward, plan))
+        return {name: torch.stack(rows) for name, rows in tables.items()}
+
+    return measure
+
+
+def _means(problem: Problem, split: Split, forward: Callable[[Inputs], Tensor], plan: Plan) -> Tensor:
+    """(1 + metrics + G,) of one split at the weights that `forward` has now."""
+    there = sums_on(problem.device)
+    rows = torch.empty(1 + len(problem.loss.metrics), len(split), dtype=torch.float64, device=there)
+    for where, inputs, targets in split.batches(plan.batch, problem.device, problem.copies, plan.channels_last):
+        rows[:, where] = problem.loss(forward(inputs).to(there), targets)
+    return reduce_groups(rows, split)
+
+
+def mover(problem: Problem, directions: Sequence[Direction]) -> Callable[[list[float]], None]:
+    """A function that writes centre + (a·d1 + b·d2) into the model's parameters, fresh from the master copy.
+
+    The displacement is formed first, so that swapping the axes changes no bit. Small tensors are moved together; of
+    large ones one at a time is in scratch.
+    """
+    groups: list[list[str]] = [[]]
+    for name, tensor in problem.centre.items():
+        if tensor.numel() * tensor.element_size() > SMALL:
+            groups.append([name])
+        else:
+            groups[0].append(name)
+
+    def move(shares: list[float]) -> None:
+        for names in filter(None, groups):
+            centre = [problem.centre[name] for name in names]
+            moved = displaced(centre, shares, [[d.parameters[name] for name in names] for d in directions])
+            torch._foreach_copy_([problem.parameters[name] for name in names], moved)
+
+    return move
+
+
+def displaced(centre: list[Tensor], shares: list[float], along: list[list[Tensor]]) -> list[Tensor]:
+    """centre + (a·d1 + b·d2), tensor by tensor."""
+    if not along:
+        return centre
+    delta = torch._foreach_mul(along[0], shares[0])
+    for share, direction in zip(shares[1:], along[1:], strict=True):
+        torch._foreach_add_(delta, torch._foreach_mul(direction, share))
+    torch._foreach_add_(delta, centre)
+    return list(delta)
+
+
+def _delta(shares: list[float], directions: Sequence[Direction], name: str) -> Tensor | None:
+    """The displacement of one buffer; None where no direction moves it."""
+    moves = [d.buffers[name] * a for a, d in zip(shares, directions, strict=True) if name in d.buffers]
+    return sum(moves[1:], moves[0]) if moves else None
+
+
+def stacked(problem: Problem, directions: Sequence[Direction], batchnorm: str, plan: Plan) -> Measure:
+    """Many points a pass through a stack of linear layers, one batched product per layer."""
+    if batchnorm != "frozen":
+        raise LandscapeError("stacked needs frozen batch-norm statistics", "use --strategy 'in place'")
+    stack = stack_of(problem, directions)
+    return _many(problem, plan, stack.weights, stack)
+
+
+def vmapped(problem: Problem, directions: Sequence[Direction], batchnorm: str, plan: Plan) -> Measure:
+    """Many points a pass, the model itself mapped over stacked weights by torch.func."""
+    if batchnorm != "frozen":
+        raise LandscapeError("vmap needs frozen batch-norm statistics", "use --strategy 'in place'")
+    names, centre = list(problem.centre), list(problem.centre.values())
+    along = [[direction.parameters[name] for name in names] for direction in directions]
+
+    def weights(points: Floats) -> Tensors:
+        each = [displaced(centre, shares, along) for shares in points.tolist()]
+        stacks = zip(names, zip(*each, strict=True), strict=True)
+        return {name: torch.stack(tensors).to(problem.parameters[name].dtype) for name, tensors in stacks}
+
+    def run(stacked_weights: Tensors, inputs: Inputs, split: Split, rows: slice) -> Tensor:
+        def one(point: Tensors) -> Tensor:
+            def call(*args: Any, **kwargs: Any) -> Any:
+                return functional_call(problem.model, point, args, kwargs)
+
+            return forward_of(call, problem.settings)(inputs)
+
+        outputs: Tensor = vmap(one, randomness="error")(stacked_weights)
+        return outputs
+
+    return _many(problem, plan, weights, run)
+
+
+def _many(
+    problem: Problem,
+    plan: Plan,
+    weights_at: Callable[[Floats], Any],
+    run: Callable[[Any, Inputs, Split, slice], Tensor],
+) -> Measure:
+    """Points in passes of `plan.points_per_pass`; `run` gives outputs (k, B, ...) of k stacked weights."""
+
+    def measure(points: Floats) -> dict[str, Tensor]:
+        tables: dict[str, list[Tensor]] = {name: [] for name in problem.splits}
+        for start in range(0, len(points), plan.points_per_pass):
+            weights = weights_at(points[start : start + plan.points_per_pass])
+            for name, split in problem.splits.items():
+                tables[name].append(_pass(problem, split, plan, lambda i, s, r, w=weights: run(w, i, s, r)))  # type: ignore[misc]
+        return {name: torch.cat(rows) for name, rows in tables.items()}
+
+    return measure
+
+
+def _pass(problem: Problem, split: Split, plan: Plan, run: Callable[[Inputs, Split, slice], Tensor]) -> Tensor:
+    """(k, 1 + metrics + G) of one split."""
+    rows: list[Tensor] = []
+    for where, inputs, targets in split.batches(plan.batch, problem.device, problem.copies):
+        outputs = run(inputs, split, where).to(sums_on(problem.device))
+        count = len(outputs)
+        flat = problem.loss(outputs.flatten(0, 1), targets.repeat(count, *[1] * (targets.dim() - 1)))
+        rows.append(flat.reshape(len(flat), count, -1).transpose(0, 1))
+    return reduce_groups(torch.cat(rows, dim=-1), split)
+
+
+STRATEGIES: dict[str, Strategy] = {
+    "in place": in_place,
+    "folded": folded,
+    "stacked": stacked,
+    "vmap": vmapped,
+}
+MANY = ("stacked", "vmap")  # strategies that take more than one point a pass
+
+
+def prepare(problem: Problem, directions: Iterable[Direction], batchnorm: str, plan: Plan) -> Measure:
+    """The function that measures under this plan."""
+    return STRATEGIES[plan.strategy](problem, list(directions), batchnorm, plan)
