@@ -1,13 +1,14 @@
 # make demo    the main job, offline, on the embedded model and data
 # make test    every test
 # make fast    all but the slow ones
+# make bench   the speed of the engine against its peers, side by side; takes half an hour
 # make check   ruff, mypy, README freshness, every test
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
-.PHONY: demo test fast lint check readme clean
+.PHONY: demo test fast lint check readme bench clean
 
 demo: $(READY)
 	$(BIN)/landscape demo
@@ -34,6 +35,11 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $(READY)
+
+# loss-landscapes is measured too: its dependencies would pull another PyTorch
+bench: $(READY)
+	$(BIN)/python -m pip install --quiet --no-deps loss-landscapes==3.0.6
+	$(BIN)/python benchmarks/bench.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info landscape-demo

@@ -19,8 +19,10 @@ from typing import Any
 from landscape_cli import settings as settings_module
 from landscape_cli.cli.main import COMMANDS, EXIT_CODES
 from landscape_cli.measure.batchnorm import POLICIES
-from landscape_cli.measure.directions import DIRECTIONS, NEEDS_PATH, NORMALISATIONS
+from landscape_cli.measure.directions import DIRECTIONS, NEEDS_PATH
 from landscape_cli.measure.losses import LOSSES, METRICS
+from landscape_cli.measure.normalisations import NORMALISATIONS
+from landscape_cli.measure.strategies import STRATEGIES
 from landscape_cli.report.formats import FORMATS
 from landscape_cli.report.tables import LEGEND
 
@@ -48,6 +50,7 @@ def names() -> str:
         "`directions`": {f"{k}:PATH" if k in NEEDS_PATH else k: v for k, v in DIRECTIONS.items()},
         "`normalize`": NORMALISATIONS,
         "`batchnorm`": POLICIES,
+        "`run.strategy`": STRATEGIES,
         "`loss.name`": LOSSES,
         "`loss.metrics`": METRICS,
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from landscape_cli.errors import ExitCode, LandscapeError
-from landscape_cli.measure.directions import DIRECTIONS, NORMALISATIONS, Plane, by_filter, make_plane
+from landscape_cli.measure.directions import DIRECTIONS, Plane, make_plane
 from landscape_cli.measure.filters import output_dims
 from landscape_cli.measure.losses import make_loss
+from landscape_cli.measure.normalisations import NORMALISATIONS, by_filter
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.settings import DataSettings, LossSettings, ModelSettings, PlaneSettings, plane_with_defaults
 from landscape_cli.store import READERS
@@ -98,7 +99,7 @@ def plane_of(problem: Problem, directions: list[str], folder: Path = Path(), **c
     return make_plane("main", ready, problem, ModelSettings(), folder, READERS)
 
 
-def arrays_of(tensors: dict[str, Tensor]) -> Arrays:
+def arrays_of(tensors: Mapping[str, Tensor]) -> Arrays:
     return {name: tensor.detach().double().numpy() for name, tensor in tensors.items()}
 
 
@@ -616,3 +617,22 @@ def test_the_fingerprint_does_not_hold_the_path_of_a_file(tmp_path: Path) -> Non
         torch.save(given, tmp_path / name)
     one, two = (plane_of(problem, [f"file:{name}"], tmp_path).fingerprint for name in ("here.pt", "there.pt"))
     assert one == two
+
+
+# ---------------------------------------------------------------- directions that do not fit in memory
+
+
+@pytest.mark.parametrize("normalize", ["filter", "layer", "weight"])
+def test_directions_that_do_not_fit_are_drawn_again_and_are_the_same(
+    normalize: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = problem_of(every_layer())
+    asked: dict[str, Any] = {"normalize": normalize, "orthogonal": True, "ignore": ["bias"]}
+    kept = plane_of(problem, ["random", "random"], **asked)
+    monkeypatch.setattr("landscape_cli.measure.directions.free_bytes", lambda device: 0)
+    again = plane_of(problem, ["random", "random"], **asked)
+    assert again.fingerprint == kept.fingerprint
+    np.testing.assert_array_equal(again.gram, kept.gram)
+    for a, b in zip(again.directions, kept.directions, strict=True):
+        assert not isinstance(a.parameters, dict)
+        assert all(torch.equal(a.parameters[name], b.parameters[name]) for name in b.parameters)

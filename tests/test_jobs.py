@@ -14,7 +14,7 @@ import pytest
 from landscape_cli import jobs, settings
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.jobs import Layer
-from landscape_cli.measure import batchnorm, directions, losses, model
+from landscape_cli.measure import batchnorm, directions, losses, model, normalisations
 from landscape_cli.settings import Job
 
 MINIMAL = """
@@ -464,7 +464,7 @@ def test_the_job_written_down_holds_every_default_in_full(tmp_path: Path) -> Non
         ("losses", "LOSSES", losses.LOSSES),
         ("losses", "METRICS", losses.METRICS),
         ("directions", "DIRECTIONS", directions.DIRECTIONS),
-        ("directions", "NORMALISATIONS", directions.NORMALISATIONS),
+        ("normalisations", "NORMALISATIONS", normalisations.NORMALISATIONS),
         ("batchnorm", "POLICIES", batchnorm.POLICIES),
         ("model", "DTYPES", model.DTYPES),
     ],
@@ -481,5 +481,5 @@ def test_a_table_that_is_not_there_is_an_error() -> None:
 def test_the_defaults_name_only_what_exists() -> None:
     assert set(settings.PLANE_DEFAULTS) <= set(directions.DIRECTIONS)
     for rule in settings.PLANE_DEFAULTS.values():
-        assert rule["normalize"] in directions.NORMALISATIONS
+        assert rule["normalize"] in normalisations.NORMALISATIONS
         assert rule["batchnorm"] in batchnorm.POLICIES

@@ -74,7 +74,7 @@ def _listed(names: list[str]) -> str:
 @click.option("--x", help="min:max:count, or [a, b, …]; write --x=-1:1:51.")
 @click.option("--y", help="The same; leave out for a line.")
 @click.option("--directions", multiple=True, help=f"{_listed(jobs.choices('directions', 'DIRECTIONS'))}; one per axis.")
-@click.option("--normalize", help=_listed(jobs.choices("directions", "NORMALISATIONS")) + ".")
+@click.option("--normalize", help=_listed(jobs.choices("normalisations", "NORMALISATIONS")) + ".")
 @click.option("--ignore", multiple=True, help='"bias", "norm" or name patterns; "" for none.')
 @click.option("--orthogonal/--no-orthogonal", default=None, help="Second direction orthogonal within each filter.")
 @click.option("--batchnorm", help=_listed(jobs.choices("batchnorm", "POLICIES")) + ".")

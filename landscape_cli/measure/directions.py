@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.measure import batchnorm, checkpoint, data
 from landscape_cli.measure.arrays import READERS, Reader, as_tensor
 from landscape_cli.measure.filters import ignored, output_dims
-from landscape_cli.measure.problem import Problem, Tensors
+from landscape_cli.measure.normalisations import NORMALISATIONS, TENSORWISE, inner
+from landscape_cli.measure.problem import Problem, Tensors, free_bytes
 from landscape_cli.profile import Axis, Floats
 from landscape_cli.settings import ModelSettings, PlaneSettings
 
@@ -33,7 +34,7 @@ class Direction:
     `exact` says whether coordinate 1 is the checkpoint that it leads to, None where it leads to none.
     """
 
-    parameters: Tensors
+    parameters: Mapping[str, Tensor]
     buffers: Tensors
     recipe: Mapping[str, Any]
     target: Tensors | None = None
@@ -86,20 +87,38 @@ class Request:
 class Made:
     """What a function of DIRECTIONS gives: displacements as they are before normalising, and notes for the user."""
 
-    parameters: Tensors
+    parameters: Mapping[str, Tensor]
     buffers: Tensors = field(default_factory=dict)
     target: Tensors | None = None
     notes: tuple[str, ...] = ()
 
 
+class Lazy(Mapping[str, Tensor]):
+    """Tensors by name, made when they are asked for and not kept: what does not fit in memory all at once."""
+
+    def __init__(self, names: Iterable[str], make: Callable[[str], Tensor]) -> None:
+        self.names, self.make = list(names), make
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self.make(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
 def random(problem: Problem, request: Request) -> Made:
     """Independent standard normal entries, from a CPU generator seeded by (seed, axis, parameter name)."""
-    drawn = {}
-    for name, weight in problem.centre.items():
+
+    def draw(name: str) -> Tensor:
         digest = hashlib.sha256(f"{request.seed}/{request.axis}/{name}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        drawn[name] = torch.randn(weight.shape, generator=generator, dtype=torch.float32).to(weight)
-    return Made(drawn)
+        weight = problem.centre[name]
+        return torch.randn(weight.shape, generator=generator, dtype=torch.float32).to(weight)
+
+    return Made(Lazy(problem.centre, draw))
 
 
 def towards_checkpoint(problem: Problem, request: Request) -> Made:
@@ -143,96 +162,6 @@ DIRECTIONS: dict[str, Callable[[Problem, Request], Made]] = {
     "file": from_file,
 }
 NEEDS_PATH = ("checkpoint", "file")
-PARALLEL = 1e-6  # what is left of a direction, relative to it, when all that is left is rounding
-
-
-# A normalisation takes one direction, the weights, the output dimension of each, and an earlier direction to be made
-# orthogonal to (or None). All work in float64.
-Normalisation = Callable[[Tensors, Tensors, Mapping[str, int], Tensors | None], Tensors]
-
-
-def by_filter(direction: Tensors, weights: Tensors, dims: Mapping[str, int], other: Tensors | None) -> Tensors:
-    """Each filter (slice along the output dimension) gets its weights' norm; a vector is one filter. Li et al. 2018."""
-    return {n: _per_unit(d, weights[n], dims[n], other[n] if other else None) for n, d in direction.items()}
-
-
-def by_layer(direction: Tensors, weights: Tensors, dims: Mapping[str, int], other: Tensors | None) -> Tensors:
-    """Each parameter tensor gets its weights' norm."""
-    return {n: _per_unit(d, weights[n], None, other[n] if other else None) for n, d in direction.items()}
-
-
-def by_weight(direction: Tensors, weights: Tensors, dims: Mapping[str, int], other: Tensors | None) -> Tensors:
-    """Each entry is multiplied by the absolute value of its weight; orthogonality is per tensor, after it."""
-    scaled = {n: d * weights[n].abs() for n, d in direction.items()}
-    if other is None:
-        return scaled
-    return {n: _orthogonal(d.reshape(1, -1), other[n].reshape(1, -1)).reshape(d.shape) for n, d in scaled.items()}
-
-
-def globally(direction: Tensors, weights: Tensors, dims: Mapping[str, int], other: Tensors | None) -> Tensors:
-    """The whole direction gets unit length."""
-    straight = not_at_all(direction, weights, dims, other)
-    norm = inner(straight, straight) ** 0.5
-    return {n: d / norm if norm else d for n, d in straight.items()}
-
-
-def not_at_all(direction: Tensors, weights: Tensors, dims: Mapping[str, int], other: Tensors | None) -> Tensors:
-    """The direction as it is."""
-    if other is None or not inner(other, other):
-        return direction
-    length = inner(direction, direction)
-    for _ in range(2):  # once more for what rounding left
-        share = inner(direction, other) / inner(other, other)
-        direction = {n: d - share * other[n] for n, d in direction.items()}
-    parallel = inner(direction, direction) <= PARALLEL**2 * length
-    return {n: torch.zeros_like(d) if parallel else d for n, d in direction.items()}
-
-
-NORMALISATIONS: dict[str, Normalisation] = {
-    "filter": by_filter,
-    "layer": by_layer,
-    "weight": by_weight,
-    "global": globally,
-    "none": not_at_all,
-}
-
-
-def _per_unit(d: Tensor, weight: Tensor, dim: int | None, other: Tensor | None) -> Tensor:
-    """`d` made orthogonal to `other` within each unit and scaled to its weights' norm there."""
-    dim = None if weight.dim() < 2 else dim
-    rows = _orthogonal(_units(d, dim), None if other is None else _units(other, dim))
-    norms: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    wanted: Tensor = torch.linalg.vector_norm(_units(weight, dim), dim=1, keepdim=True)
-    scaled = torch.where(norms > 0, rows / norms, 0.0) * wanted
-    return scaled.reshape(weight.shape) if dim is None else _from_units(scaled, weight, dim)
-
-
-def _from_units(rows: Tensor, like: Tensor, dim: int) -> Tensor:
-    """The tensor whose slices along `dim` are the rows."""
-    return rows.reshape(like.movedim(dim, 0).shape).movedim(0, dim)
-
-
-def _units(tensor: Tensor, dim: int | None) -> Tensor:
-    """(units, entries): the slices along `dim`, or the whole tensor as one."""
-    return tensor.reshape(1, -1) if dim is None else tensor.movedim(dim, 0).flatten(1)
-
-
-def _orthogonal(rows: Tensor, other: Tensor | None) -> Tensor:
-    """Gram-Schmidt within each row; a row of one entry stays as it is, there being nothing orthogonal to it."""
-    if other is None or rows.shape[1] == 1:
-        return rows
-    length: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    for _ in range(2):  # once more for what rounding left
-        squares = (other * other).sum(1, keepdim=True)
-        share = (rows * other).sum(1, keepdim=True) / torch.where(squares > 0, squares, 1.0)
-        rows = rows - share * other
-    left: Tensor = torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    return torch.where(left > PARALLEL * length, rows, 0.0)
-
-
-def inner(a: Tensors, b: Tensors) -> float:
-    """Inner product over all parameters, in float64."""
-    return sum(float((a[n].double() * b[n].double()).sum()) for n in a)
 
 
 def make_plane(
@@ -283,22 +212,42 @@ def _make(
         raise one_of("normalisation", normalize, [*NORMALISATIONS])
     drawn = DIRECTIONS[kind](problem, request)
     still = ignored(problem.model, drawn.parameters, settings.ignore or [])
-    live = {n: d.double() for n, d in drawn.parameters.items() if n not in still}
-    weights = {n: problem.centre[n].double() for n in live}
-    against = {n: earlier.parameters[n].double() for n in live} if earlier else None
-    scaled = NORMALISATIONS[normalize](live, weights, output_dims(problem.model), against)
-    parameters = {n: scaled[n].to(w) if n in scaled else torch.zeros_like(w) for n, w in problem.centre.items()}
+    parameters = scaled(problem, drawn.parameters, still, normalize, earlier)
     recipe = {  # the hash is of what was drawn: norms are sums, whose rounding depends on the number of threads
         "kind": kind,
         "from": request.argument,
         "seed": request.seed if kind == "random" else None,
         "normalize": normalize,
         "ignored": len(still),
-        "sha256": tensors_sha256({**drawn.parameters, **{f"buffer {n}": b for n, b in drawn.buffers.items()}}),
+        "sha256": tensors_sha256(drawn.parameters, drawn.buffers),
     }
     as_it_is = normalize == "none" and not still and earlier is None
     exact = None if drawn.target is None else as_it_is
     return Direction(parameters, drawn.buffers, recipe, drawn.target if exact else None, drawn.notes, exact)
+
+
+def scaled(
+    problem: Problem, drawn: Mapping[str, Tensor], still: set[str], normalize: str, earlier: Direction | None
+) -> Mapping[str, Tensor]:
+    """A direction normalised and made orthogonal to an earlier one; what is ignored stays still.
+
+    Where the tensors do not fit in memory they are drawn and normalised again each time they are asked for.
+    """
+    dims = output_dims(problem.model)
+
+    def some(names: list[str]) -> Tensors:
+        live = [name for name in names if name not in still]
+        against = {n: earlier.parameters[n].double() for n in live} if earlier else None
+        weights = {n: problem.centre[n].double() for n in live}
+        made = NORMALISATIONS[normalize]({n: drawn[n].double() for n in live}, weights, dims, against)
+        return {n: made[n].to(problem.centre[n]) if n in made else torch.zeros_like(problem.centre[n]) for n in names}
+
+    if normalize not in TENSORWISE:
+        return some(list(drawn))
+    one_by_one = Lazy(drawn, lambda name: some([name])[name])
+    needed = sum(t.numel() * t.element_size() for t in problem.centre.values())
+    again = isinstance(drawn, Lazy) and needed > free_bytes(problem.device) // 4
+    return one_by_one if again else dict(one_by_one)
 
 
 def _check_gram(name: str, gram: Floats) -> None:
@@ -323,12 +272,15 @@ def _described(settings: PlaneSettings, x: Axis, y: Axis | None, made: list[Dire
     }
 
 
-def tensors_sha256(tensors: Tensors) -> str:
-    """SHA-256 over names, types, shapes and bytes."""
+def tensors_sha256(*groups: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes, one tensor at a time."""
     digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        digest.update(data.tensor_bytes(tensor))
+    for tensors in groups:
+        for name in sorted(tensors):
+            tensor = tensors[name]
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+            digest.update(data.tensor_bytes(tensor))
+        digest.update(b"\0")
     return digest.hexdigest()
 
 

@@ -32,6 +32,8 @@ STACKED_BYTES = 4 << 20  # of the same over all points of a pass, when many are 
 BATCH_CAP = 4096
 SHORT = 10.0  # seconds of a run that are not worth timing candidates for
 SHARE = 0.05  # of the estimated run that the timing may take
+USUAL = ("stacked", "folded", "in place")  # the strategies that usually pay, in this order
+TINY = 0.005  # seconds of a point below which a pass has too little work for all threads
 TRIAL = 0.08  # seconds that one timed pass should take
 POINTS = {"cpu": (8, 16, 32, 64), "cuda": (16, 64, 256, 1024)}  # per pass, of strategies that take many
 BATCHES = {"cpu": (8, 16, 32, 64, 125, 250, 600), "cuda": (256, 1024, 4096)}
@@ -84,7 +86,7 @@ class Bench:
     def by_rule(self) -> Choice:
         """The first of the usual order that this model has and that agrees with a plain pass."""
         notes: list[str] = []
-        for plan in self._usual():
+        for plan in self._usual(USUAL):
             fault = self._fault(plan)
             if fault is None:
                 return Choice(replace(plan, why="rule of thumb"), self.slow, tuple(notes))
@@ -98,7 +100,7 @@ class Bench:
         until = time.perf_counter() + budget
         notes: list[str] = []
         trials: list[Trial] = []
-        for plan in [*self._usual(), self.base] if self.asked.strategy is None else self._usual():
+        for plan in [*self._usual(USUAL), *([] if self.asked.strategy else [self.base, *self._mapped()])]:
             fault = self._fault(plan)
             if fault is None:
                 trials.append(Trial(plan, self._time(plan)))
@@ -114,10 +116,15 @@ class Bench:
                 trials.append(Trial(plan, self._time(plan)))
         return _fastest(trials, notes)
 
-    def _usual(self) -> Iterator[Plan]:
-        """One plan for each strategy that is asked for or usually pays, the best guess first."""
+    def _mapped(self) -> Iterator[Plan]:
+        """Mapping the model over its weights pays only where one point leaves the device idle."""
+        if self.slow < TINY or not self._on_cpu:
+            yield from self._usual(("vmap",))
+
+    def _usual(self, names: tuple[str, ...]) -> Iterator[Plan]:
+        """One plan for each strategy, or for the one that is asked for; the best guess first."""
         images = any(t.dim() == 4 for s in self.problem.splits.values() for t in data.leaves(s.inputs))
-        for name in [self.asked.strategy] if self.asked.strategy else ["stacked", "folded", "in place"]:
+        for name in (self.asked.strategy,) if self.asked.strategy else names:
             many = name in MANY
             points = (self.asked.points_per_pass or POINTS[_kind(self.problem)][1]) if many else 1
             batch, last = self.asked.batch_size or self._batch(points), images and not many and self._on_cpu
@@ -143,7 +150,7 @@ class Bench:
                 yield replace(best, points_per_pass=points)
         if best.strategy not in MANY:
             yield replace(best, channels_last=not best.channels_last)
-        if best.threads > 1 and self._on_cpu and self.slow < 0.01:
+        if best.threads > 1 and self._on_cpu and self.slow < TINY:
             yield replace(best, threads=1)
 
     def _fault(self, plan: Plan) -> LandscapeError | None:

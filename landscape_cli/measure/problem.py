@@ -5,8 +5,11 @@ from __future__ import annotations
 import contextlib
 import fnmatch
 import hashlib
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -180,7 +183,7 @@ def _split(
         raise LandscapeError(f"the split {name}: {error.message}", error.hint, error.code) from None
     bytes_needed = sum(t.numel() * t.element_size() for t in [*data.leaves(ready), wanted])
     if device.type != "cpu":
-        fits = _free_bytes(device) > 2 * bytes_needed
+        fits = free_bytes(device) > 2 * bytes_needed
         ready = data.apply(lambda t: t.to(device) if fits else t.pin_memory(), ready)
         wanted = wanted.to(data.sums_on(device)) if fits else wanted.pin_memory()
     there = data.sums_on(device)
@@ -191,8 +194,16 @@ def _split(
     return Split(name, ready, wanted, weights, rows, data.samples_sha256(inputs, targets, settings))
 
 
-def _free_bytes(device: torch.device) -> float:
-    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else float("inf")
+def free_bytes(device: torch.device) -> float:
+    """Memory that is free on a device; infinite where it cannot be told."""
+    if device.type == "cuda":
+        return float(torch.cuda.mem_get_info(device)[0])
+    try:
+        text = Path("/proc/meminfo").read_text(encoding="ascii")
+    except OSError:
+        return math.inf
+    found = re.search(r"^MemAvailable:\s+(\d+) kB", text, re.MULTILINE)
+    return int(found[1]) * 1024.0 if found else math.inf
 
 
 PROBE = 64  # samples of the pass that looks whether everything fits together

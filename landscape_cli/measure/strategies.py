@@ -28,7 +28,7 @@ from landscape_cli.profile import Floats
 
 Measure = Callable[[Floats], dict[str, Tensor]]
 Strategy = Callable[[Problem, Sequence[Direction], str, Plan], Measure]
-SMALL = 1 << 20  # bytes of a tensor below which it is moved together with others
+PIECE = 1 << 20  # values that are moved at a time; smaller tensors are moved together
 
 
 def in_place(problem: Problem, directions: Sequence[Direction], batchnorm: str, plan: Plan) -> Measure:
@@ -78,23 +78,32 @@ def _means(problem: Problem, split: Split, forward: Callable[[Inputs], Tensor], 
 def mover(problem: Problem, directions: Sequence[Direction]) -> Callable[[list[float]], None]:
     """A function that writes centre + (a·d1 + b·d2) into the model's parameters, fresh from the master copy.
 
-    The displacement is formed first, so that swapping the axes changes no bit. Small tensors are moved together; of
-    large ones one at a time is in scratch.
+    The displacement is formed first, so that swapping the axes changes no bit. Small tensors are moved together, large
+    ones in pieces, so that what is in scratch does not grow with the model.
     """
-    groups: list[list[str]] = [[]]
-    for name, tensor in problem.centre.items():
-        if tensor.numel() * tensor.element_size() > SMALL:
-            groups.append([name])
-        else:
-            groups[0].append(name)
+    small = [name for name, tensor in problem.centre.items() if tensor.numel() <= PIECE]
+    large = [name for name in problem.centre if name not in small]
+    together = [problem.centre[name] for name in small], [problem.parameters[name] for name in small]
+    held = [d.parameters if isinstance(d.parameters, dict) else None for d in directions]
+    along = [[tensors[name] for name in small] for tensors in held if tensors is not None]
 
     def move(shares: list[float]) -> None:
-        for names in filter(None, groups):
-            centre = [problem.centre[name] for name in names]
-            moved = displaced(centre, shares, [[d.parameters[name] for name in names] for d in directions])
-            torch._foreach_copy_([problem.parameters[name] for name in names], moved)
+        if small:
+            here = along if len(along) == len(directions) else [[d.parameters[n] for n in small] for d in directions]
+            torch._foreach_copy_(together[1], displaced(together[0], shares, here))
+        for name in large:
+            tensors = [problem.parameters[name], problem.centre[name], *[d.parameters[name] for d in directions]]
+            for parameter, centre, *moves in zip(*_pieces(tensors), strict=True):
+                parameter.copy_(displaced([centre], shares, [[piece] for piece in moves])[0])
 
     return move
+
+
+def _pieces(tensors: list[Tensor]) -> list[Sequence[Tensor]]:
+    """Views of tensors of one shape in the same pieces; whole where they are not laid out in order."""
+    if all(tensor.is_contiguous() for tensor in tensors):
+        return [torch.split(tensor.view(-1), PIECE) for tensor in tensors]
+    return [[tensor] for tensor in tensors]
 
 
 def displaced(centre: list[Tensor], shares: list[float], along: list[list[Tensor]]) -> list[Tensor]:
