@@ -1,8 +1,9 @@
-"""The engine against what there was before, side by side in one process.
+"""The engine against what there was before, side by side.
 
     python benchmarks/bench.py [--device cpu|cuda] [--workload NAME ...] [--rounds 5] [--quick] [-o FILE]
 
-Every contender of a workload is measured in turn, round after round. A round takes about a second of grid points from
+Every contender of a workload is measured in turn, round after round: the engine's own in one process, set up as a scan
+is, and the others in another, as they come; never two at a time. A round takes about a second of grid points from
 each; what the first pass takes beyond the others is spread over the points of a 51×51 plane. Prints a table per
 workload and writes them all, with the machine, the versions and the measured ceilings. loss-landscapes is measured
 where it can be imported.
@@ -11,28 +12,34 @@ where it can be imported.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import importlib.metadata
+import multiprocessing
 import os
 import platform
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from ceilings import Ceilings, floor_seconds, measure_ceilings
 from contenders import BASELINES, Case, Contender, engine, exact_losses, make_case
 from results import Result, Row, ceilings_table, disagreeing, goals_table, markdown, table, worst
-from timing import Run, Sample, sample
+from timing import Sample, sample
 from torch import Tensor
 from variants import line_up, planned, points_for
 from workloads import LARGE, ROOT, WORKLOADS, Workload
 
 from landscape_cli.files import now
+from landscape_cli.measure.memory import keep_freed_memory
 from landscape_cli.measure.provenance import git_commit, versions
 
 LOAD = os.getloadavg()  # before anything is measured
+Pipe = Any  # a multiprocessing.connection.Connection of what is not worth naming
+OURS, THEIRS = "ours", "theirs"
 CHECKED = 64  # points that are measured in float64 too
 CHECKED_ON_CPU = 4  # points of a GPU's run that are measured on the CPU too
 
@@ -59,35 +66,75 @@ class Options:
         return 0.02 if self.quick else 1.0
 
 
-def measure(workload: Workload, ceilings: Ceilings, options: Options) -> Result:
+def measure(name: str, workload: Workload, ceilings: Ceilings, folder: Path, options: Options) -> Result:
     """One workload: every contender in alternating rounds, and its losses against float64."""
+    with side(OURS, name, folder, options) as ours:
+        opened = [ours.recv()]
+        with side(THEIRS, name, folder, options) as theirs:
+            opened.append(theirs.recv())
+            rounds = [_round(ours) + _round(theirs) for _ in range(options.rounds)]
     case = make_case(workload, options.device)
-    contenders, notes = _contenders(case, options)
-    counts = [points_for(c, case, options.seconds, options.threads) for c in contenders]
-    runs = [c.build(case.points[:count]) for c, count in zip(contenders, counts, strict=True)]
-    rounds = [_round(runs, options) for _ in range(options.rounds)]
-    exact = exact_losses(case, case.points[: min(CHECKED, max(counts))])
+    most = max(len(each.losses) for each in rounds[0])
+    exact = exact_losses(case, case.points[: min(CHECKED, most)])
+    titles = [title for titles, _ in opened for title in titles]
     rows = [
-        Row(c.name, c.setting, c.ours, found, worst([largest_error(each.losses, exact) for each in found]))
-        for c, found in zip(contenders, zip(*rounds, strict=True), strict=True)
+        Row(title, setting, own, found, worst([largest_error(each.losses, exact) for each in found]))
+        for (title, setting, own), found in zip(titles, zip(*rounds, strict=True), strict=True)
     ]
     floor = floor_seconds(workload, ceilings, options.device)
+    notes = [note for _, notes in opened for note in notes]
     return Result(workload, rows, floor, notes, _error_against_cpu(case, rows[0].rounds[0].losses, options))
 
 
-def _contenders(case: Case, options: Options) -> tuple[list[Contender], list[str]]:
-    """The engine's own, the planner's choice first, then the baselines that can be had; and notes on the others."""
-    found, notes = line_up(case, options.threads, options.quick)
+def _round(one: Pipe) -> list[Sample]:
+    """Each contender of a side, measured once."""
+    one.send("round")
+    found: list[Sample] = one.recv()
+    return found
+
+
+@contextlib.contextmanager
+def side(kind: str, name: str, folder: Path, options: Options) -> Iterator[Pipe]:
+    """A process that measures one side's contenders when it is told to; the other side's memory is not its own."""
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=serve, args=(there, kind, name, folder, options))
+    process.start()
+    there.close()  # so that a side that dies is an EOFError here
+    try:
+        yield here
+    finally:
+        here.close()
+        process.join()
+
+
+def serve(pipe: Pipe, kind: str, name: str, folder: Path, options: Options) -> None:
+    """First the titles of the contenders and notes on those that cannot be had; then a round for each request."""
+    if kind == THEIRS and options.device.type == "cpu":
+        multiprocessing.set_start_method("fork", force=True)  # of a loader's workers, as in a script of one's own
+    torch.set_num_threads(options.threads)
+    torch.backends.cudnn.allow_tf32 = False  # of the baselines too: all compute in fp32
+    if kind == OURS:
+        keep_freed_memory()  # as `landscape scan` does
+    case = make_case(WORKLOADS[name](folder), options.device)
+    contenders, notes = line_up(case, options.threads, options.quick) if kind == OURS else _baselines(case)
+    counts = [points_for(c, case, options.seconds, options.threads) for c in contenders]
+    runs = [c.build(case.points[:count]) for c, count in zip(contenders, counts, strict=True)]
+    pipe.send(([(c.name, c.setting, c.ours) for c in contenders], notes))
+    with contextlib.suppress(EOFError):
+        while pipe.recv():
+            pipe.send([sample(run, options.device, options.threads) for run in runs])
+
+
+def _baselines(case: Case) -> tuple[list[Contender], list[str]]:
+    """Those that can be had, and notes on the others."""
+    found, notes = [], []
     for name, make in BASELINES.items():
         try:
             found.append(make(case))
         except ModuleNotFoundError as error:
             notes.append(f"{name}: {error}")
     return found, notes
-
-
-def _round(runs: Sequence[Run], options: Options) -> list[Sample]:
-    return [sample(run, options.device, options.threads) for run in runs]
 
 
 def largest_error(losses: Tensor, exact: Tensor) -> float:
@@ -161,14 +208,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     threads, rounds = torch.get_num_threads(), min(args.rounds, 2) if args.quick else args.rounds
     options = Options(torch.device(args.device), threads, rounds, args.quick)
     names = dict.fromkeys(args.workload or [n for n in WORKLOADS if args.device == "cuda" or n not in LARGE])
-    torch.backends.cudnn.allow_tf32 = False  # of the baselines too: all compute in fp32
-    workloads = [WORKLOADS[name](args.data) for name in names]
+    workloads = {name: WORKLOADS[name](args.data) for name in names}
     say("measuring the ceilings")
-    ceilings = measure_ceilings(workloads, options.device, options.quick)
+    ceilings = measure_ceilings(list(workloads.values()), options.device, options.quick)
     results: list[Result] = []
-    for workload in workloads:
+    for name, workload in workloads.items():
         say(f"measuring {workload.title}")
-        results.append(measure(workload, ceilings, options))
+        results.append(measure(name, workload, ceilings, args.data, options))
         print(f"{table(results[-1], args.device)}\n", flush=True)
         text = report(results, ceilings, options, " ".join(["python", "benchmarks/bench.py", *(argv or sys.argv[1:])]))
         args.output.write_text(text, encoding="utf-8")  # after each, so that a run cut short leaves what it has

@@ -17,7 +17,7 @@ from landscape_cli.measure.plan import Plan
 
 PLANNER = "planner's choice"
 BATCHES = {"cpu": (32, 64, 125, 250, 600), "cuda": (1024, 2500)}  # besides the planner's and all samples at once
-POINTS = {"stacked": (2, 8, 16, 32, 64)}  # points per pass that are tried; of other strategies 1
+POINTS = {"stacked": (2, 8, 16, 32, 64), "vmap": (1, 4, 16)}  # points per pass that are tried; of other strategies 1
 LADDER = [2**power for power in range(11)]  # points per pass that a GPU shows one by one
 ROOM = {"cpu": 64 << 20, "cuda": 16 << 30}  # bytes of the largest activation of a pass
 TRIAL = 0.3  # seconds of points by which the variants of a strategy are told apart

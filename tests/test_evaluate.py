@@ -23,7 +23,6 @@ from landscape_cli.measure.evaluate import Results, evaluate
 from landscape_cli.measure.losses import make_loss
 from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem, make_problem
-from landscape_cli.measure.reduce import group_sizes
 from landscape_cli.measure.scan import fill, measure_centre, new_record
 from landscape_cli.measure.usercode import UserCode
 from landscape_cli.profile import Axis
@@ -281,7 +280,7 @@ def group_means(losses: Floats, rows: NDArray[np.int64], weights: Floats) -> Flo
 def test_samples_are_dealt_once_into_groups_of_nearly_equal_size(count: int) -> None:
     problem = problem_of(net(), images(count))
     split = problem.splits["data"]
-    sizes, rows = group_sizes(split).numpy(), split.group_rows.numpy()
+    sizes, rows = split.group_sizes.numpy(), split.group_rows.numpy()
     assert sorted(rows[rows >= 0].tolist()) == list(range(count))
     assert len(sizes) == min(64, count)
     assert sizes.sum() == count
@@ -315,7 +314,7 @@ def test_group_means_are_the_means_of_their_samples() -> None:
         each = F.cross_entropy(outputs, images()[1], reduction="none").numpy()
     expected = group_means(each, problem.splits["data"].group_rows.numpy(), np.ones(COUNT))
     np.testing.assert_allclose(found.loss_groups[0], expected, rtol=1e-12)
-    sizes = group_sizes(problem.splits["data"]).numpy()
+    sizes = problem.splits["data"].group_sizes.numpy()
     assert np.average(found.loss_groups[0], weights=sizes) == pytest.approx(found.loss[0], rel=1e-14)
 
 
@@ -334,7 +333,7 @@ def test_token_losses_are_weighted_by_the_tokens_that_count() -> None:
     assert found.loss[0] == pytest.approx(expected, rel=1e-13)
     counts = (targets != -100).sum(1).numpy()
     rows = problem.splits["data"].group_rows.numpy()
-    np.testing.assert_array_equal(group_sizes(problem.splits["data"]).numpy(), [counts[r[r >= 0]].sum() for r in rows])
+    np.testing.assert_array_equal(problem.splits["data"].group_sizes.numpy(), [counts[r[r >= 0]].sum() for r in rows])
     hand = [each[r[r >= 0]].sum() / max(1, counts[r[r >= 0]].sum()) for r in rows]
     np.testing.assert_allclose(found.loss_groups[0], hand, rtol=1e-12)
 

@@ -173,8 +173,10 @@ class Scan:
 
     def run(self) -> int:
         """Load, resume or start, measure, save; the exit code."""
+        from landscape_cli.measure.memory import keep_freed_memory
         from landscape_cli.measure.scan import load_planes, load_problem
 
+        keep_freed_memory()
         existing = self._existing()
         loaded = load_problem(self.job, store.READERS)
         problem = loaded.problem

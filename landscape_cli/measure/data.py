@@ -5,9 +5,10 @@ What a source gives is prepared once, in a fixed order, and hashed.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from landscape_cli.profile import MAX_GROUPS
 from landscape_cli.settings import DataSettings
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+LAID_OUT = 2 << 30  # bytes of images that may be held in a second layout
 INPUT_DTYPES = {
     str(kind).removeprefix("torch."): kind
     for kind in (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.bool)
@@ -45,33 +47,53 @@ class Split:
     def __post_init__(self) -> None:
         object.__setattr__(self, "unchanged", self.versions)
 
+    @functools.cached_property
+    def padding(self) -> Tensor:
+        """(G, M) where `group_rows` holds no sample."""
+        return self.group_rows < 0
+
+    @functools.cached_property
+    def group_sizes(self) -> Tensor:
+        """(G,) the weight of each sample group."""
+        return self.weights[self.group_rows.clamp(min=0)].masked_fill(self.padding, 0.0).sum(-1)
+
+    @functools.cached_property
+    def group_index(self) -> Tensor:
+        """(G, M) the rows of each group; 0 where there is none."""
+        return self.group_rows.clamp(min=0)
+
+    @functools.cached_property
+    def counted(self) -> Tensor:
+        """(N,) the samples that count."""
+        return self.weights > 0
+
     def __len__(self) -> int:
         return len(self.targets)
 
-    def rows(
-        self, rows: slice, device: torch.device, copy: bool = True, channels_last: bool = False
-    ) -> tuple[Inputs, Tensor]:
+    def rows(self, rows: slice, device: torch.device, copy: bool = True) -> tuple[Inputs, Tensor]:
         """The inputs and targets of some samples, on the device.
 
         Args:
             copy: give inputs that may be changed; for a model that begins with an operation in place.
-            channels_last: lay out images with their channels last.
         """
+        inputs = apply(lambda t: t[rows].to(device, non_blocking=True, copy=copy), self.inputs)
+        return inputs, self.targets[rows].to(sums_on(device), non_blocking=True)
 
-        def one(t: Tensor) -> Tensor:
-            t = t[rows].to(device, non_blocking=True, copy=copy)
-            return t.contiguous(memory_format=torch.channels_last) if channels_last and t.dim() == 4 else t
-
-        return apply(one, self.inputs), self.targets[rows].to(sums_on(device), non_blocking=True)
-
-    def batches(
-        self, size: int, device: torch.device, copy: bool = True, channels_last: bool = False
-    ) -> Iterator[tuple[slice, Inputs, Tensor]]:
+    def batches(self, size: int, device: torch.device, copy: bool = True) -> Iterator[tuple[slice, Inputs, Tensor]]:
         """The samples in order, `size` at a time, on the device; what is streamed there is one batch ahead."""
         slices = [slice(start, min(start + size, len(self))) for start in range(0, len(self), size)]
         streamed = device.type == "cuda" and any(t.device.type == "cpu" for t in leaves(self.inputs))
-        made = (self.rows(rows, device, copy, channels_last) for rows in slices)
+        made = (self.rows(rows, device, copy) for rows in slices)
         yield from ((rows, *batch) for rows, batch in zip(slices, ahead(made) if streamed else made, strict=True))
+
+    def channels_last(self) -> Split:
+        """The same samples, images laid out with their channels last: in fresh memory, where they fit twice."""
+
+        def one(t: Tensor) -> Tensor:
+            small = t.numel() * t.element_size() <= LAID_OUT
+            return t.clone(memory_format=torch.channels_last) if t.dim() == 4 and small else t
+
+        return replace(self, inputs=apply(one, self.inputs))
 
     def head(self, count: int) -> Split:
         """The first samples alone, dealt into groups of their own."""

@@ -96,7 +96,9 @@ def _fused(graph: fx.GraphModule, node: fx.Node, problem: Problem, plan: Plan) -
         chain.append(_user(chain[-1]))
     if len(chain) == 1:
         return None
-    return _replace(graph, chain, other, Fused(layer, norm, relu, onednn))
+    shape = node.all_input_nodes[0].meta["tensor_meta"].shape
+    fused = Fused(layer, norm, relu, [plan.batch, *shape[1:]] if onednn else None)
+    return _replace(graph, chain, other, fused)
 
 
 def _replace(graph: fx.GraphModule, chain: list[fx.Node], other: fx.Node | None, fused: Fused) -> Fused:
@@ -113,24 +115,29 @@ def _replace(graph: fx.GraphModule, chain: list[fx.Node], other: fx.Node | None,
 
 
 class Fused(nn.Module):
-    """relu(norm(layer(x)) + other), its weight and bias made anew at every point by `refresh`."""
+    """relu(norm(layer(x)) + other), its weight and bias made anew at every point by `refresh`.
+
+    `packed_for` is the shape of the input for which oneDNN packs the weight; None where PyTorch's own kernel is used.
+    """
 
     weight: Tensor
     bias: Tensor | None
 
-    def __init__(self, layer: nn.Module, norm: nn.Module | None, relu: bool, onednn: bool) -> None:
+    def __init__(self, layer: nn.Module, norm: nn.Module | None, relu: bool, packed_for: list[int] | None) -> None:
         super().__init__()
         # in tuples, so that they are no submodules: the graph already holds them
         self.layer, self.norm = (layer,), (norm,)
-        self.relu = relu
-        self.run = _onednn(layer, relu) if onednn else _plain(layer, relu)
+        self.packed_for = packed_for
+        self.run = _plain(layer, relu) if packed_for is None else _onednn(layer, relu)
         self.refresh()
 
     def refresh(self) -> None:
         """Fold what the batch norm holds now into what the layer holds now."""
         self.weight, self.bias = folded(self.layer[0], self.norm[0])
-        if self.weight.dim() == 4:
-            self.weight = self.weight.contiguous(memory_format=torch.channels_last)
+        if self.packed_for is not None:
+            weight = self.weight.contiguous(memory_format=torch.channels_last)
+            pack = torch.ops.mkldnn._reorder_convolution_weight
+            self.weight = pack(weight, *_geometry(self.layer[0]), self.packed_for)
 
     def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
         """The layer, with `other` added before the ReLU."""
@@ -169,7 +176,7 @@ def _plain(layer: Any, relu: bool) -> Run:
 def _onednn(layer: Any, relu: bool) -> Run:
     """By oneDNN's convolution with a sum and a ReLU in the same kernel."""
     fused = torch.ops.mkldnn._convolution_pointwise
-    shape = (list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups)
+    shape = _geometry(layer)
     after = "relu" if relu else "none"
 
     def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None) -> Tensor:
@@ -180,6 +187,11 @@ def _onednn(layer: Any, relu: bool) -> Run:
         return z
 
     return convolution
+
+
+def _geometry(layer: Any) -> tuple[list[int], list[int], list[int], int]:
+    """Padding, stride, dilation and groups, as oneDNN's functions take them."""
+    return list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups
 
 
 def _has_onednn(problem: Problem, layer: Any, plan: Plan) -> bool:

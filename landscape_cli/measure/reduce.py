@@ -13,15 +13,8 @@ def reduce_groups(rows: Tensor, split: Split) -> Tensor:
 
     Sums run over the groups' samples, then over the groups, whatever batches the rows came in.
     """
-    weights, groups = split.weights, split.group_rows
-    weighted = torch.where(weights > 0, rows * weights, 0.0)
-    sums = weighted[..., groups.clamp(min=0)].masked_fill(groups < 0, 0.0).sum(-1)  # (..., rows, G)
-    sizes = group_sizes(split)
+    weighted = torch.where(split.counted, rows * split.weights, 0.0)
+    sums = weighted[..., split.group_index].masked_fill_(split.padding, 0.0).sum(-1)  # (..., rows, G)
+    sizes = split.group_sizes
     means = sums.sum(-1) / sizes.sum()
     return torch.cat([means, torch.where(sizes > 0, sums[..., 0, :] / sizes.clamp(min=1), 0.0)], dim=-1)
-
-
-def group_sizes(split: Split) -> Tensor:
-    """(G,) the weight of each sample group."""
-    weights = split.weights[split.group_rows.clamp(min=0)]
-    return weights.masked_fill(split.group_rows < 0, 0.0).sum(-1)

@@ -20,7 +20,6 @@ from landscape_cli.measure.losses import Loss, make_loss
 from landscape_cli.measure.model import DTYPES, device_named, memory_named, place
 from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import PROBE, Problem, make_problem, plain_loss
-from landscape_cli.measure.reduce import group_sizes
 from landscape_cli.measure.usercode import UserCode
 from landscape_cli.profile import Centre, Floats, PlaneRecord, agree, empty_surface
 from landscape_cli.settings import Job
@@ -138,7 +137,7 @@ def _measured_at(
         name: Centre(
             loss=float(found.loss[0]),
             loss_groups=found.loss_groups[0],
-            group_sizes=group_sizes(problem.splits[name]).cpu().numpy(),
+            group_sizes=problem.splits[name].group_sizes.cpu().numpy(),
             metrics={metric: float(values[0]) for metric, values in found.metrics.items()},
             plain_loss=plain[name],
             samples=len(problem.splits[name]),

@@ -52,6 +52,7 @@ def _one_by_one(
     refresh: Callable[[], None],
 ) -> Measure:
     move, policy = mover(problem, directions), POLICIES[batchnorm]
+    splits = {name: s.channels_last() if plan.channels_last else s for name, s in problem.splits.items()}
 
     def measure(points: Floats) -> dict[str, Tensor]:
         tables: dict[str, list[Tensor]] = {name: [] for name in problem.splits}
@@ -59,7 +60,7 @@ def _one_by_one(
             move(shares)
             policy(problem, lambda name, shares=shares: _delta(shares, directions, name))  # type: ignore[misc]
             refresh()
-            for name, split in problem.splits.items():
+            for name, split in splits.items():
                 tables[name].append(_means(problem, split, forward, plan))
         return {name: torch.stack(rows) for name, rows in tables.items()}
 
@@ -70,7 +71,7 @@ def _means(problem: Problem, split: Split, forward: Callable[[Inputs], Tensor], 
     """(1 + metrics + G,) of one split at the weights that `forward` has now."""
     there = sums_on(problem.device)
     rows = torch.empty(1 + len(problem.loss.metrics), len(split), dtype=torch.float64, device=there)
-    for where, inputs, targets in split.batches(plan.batch, problem.device, problem.copies, plan.channels_last):
+    for where, inputs, targets in split.batches(plan.batch, problem.device, problem.copies):
         rows[:, where] = problem.loss(forward(inputs).to(there), targets)
     return reduce_groups(rows, split)
 
@@ -163,27 +164,33 @@ def _many(
     run: Callable[[Any, Inputs, Split, slice], Tensor],
 ) -> Measure:
     """Points in passes of `plan.points_per_pass`; `run` gives outputs (k, B, ...) of k stacked weights."""
+    repeated: dict[tuple[str, int, int], Tensor] = {}  # targets, once for each point of a pass
+
+    def wanted(split: Split, rows: slice, targets: Tensor, count: int) -> Tensor:
+        key = (split.name, rows.start, count)
+        if key not in repeated:
+            repeated[key] = targets.repeat(count, *[1] * (targets.dim() - 1))
+        return repeated[key]
+
+    def one_pass(weights: Any, split: Split) -> Tensor:
+        """(k, 1 + metrics + G) of one split."""
+        rows: list[Tensor] = []
+        for where, inputs, targets in split.batches(plan.batch, problem.device, problem.copies):
+            outputs = run(weights, inputs, split, where).to(sums_on(problem.device))
+            count = len(outputs)
+            flat = problem.loss(outputs.flatten(0, 1), wanted(split, where, targets, count))
+            rows.append(flat.reshape(len(flat), count, -1).transpose(0, 1))
+        return reduce_groups(torch.cat(rows, dim=-1), split)
 
     def measure(points: Floats) -> dict[str, Tensor]:
         tables: dict[str, list[Tensor]] = {name: [] for name in problem.splits}
         for start in range(0, len(points), plan.points_per_pass):
             weights = weights_at(points[start : start + plan.points_per_pass])
             for name, split in problem.splits.items():
-                tables[name].append(_pass(problem, split, plan, lambda i, s, r, w=weights: run(w, i, s, r)))  # type: ignore[misc]
+                tables[name].append(one_pass(weights, split))
         return {name: torch.cat(rows) for name, rows in tables.items()}
 
     return measure
-
-
-def _pass(problem: Problem, split: Split, plan: Plan, run: Callable[[Inputs, Split, slice], Tensor]) -> Tensor:
-    """(k, 1 + metrics + G) of one split."""
-    rows: list[Tensor] = []
-    for where, inputs, targets in split.batches(plan.batch, problem.device, problem.copies):
-        outputs = run(inputs, split, where).to(sums_on(problem.device))
-        count = len(outputs)
-        flat = problem.loss(outputs.flatten(0, 1), targets.repeat(count, *[1] * (targets.dim() - 1)))
-        rows.append(flat.reshape(len(flat), count, -1).transpose(0, 1))
-    return reduce_groups(torch.cat(rows, dim=-1), split)
 
 
 STRATEGIES: dict[str, Strategy] = {
