@@ -233,7 +233,8 @@ MOMENTS = ["before write", "torn", "before replace", "after replace"]
 
 
 def killed(moment: str, saving: int) -> None:
-    done = subprocess.run([sys.executable, "-c", DYING, moment, str(saving)], capture_output=True, check=False)
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}  # as in this process: the plan tells
+    done = subprocess.run([sys.executable, "-c", DYING, moment, str(saving)], env=env, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
 
 

@@ -163,7 +163,8 @@ def measured(problem: Problem, plane: Plane, plan: Plan, points: Floats = POINTS
 
 def plans(name: str, strategy: str) -> list[Plan]:
     many = strategy in strategies.MANY
-    return [
+    several = [] if many else [Plan(strategy, 5, 1, 2, workers=2), Plan(strategy, 5, 1, 2, True, 3)]
+    return several + [
         Plan(strategy, batch, points, 1, last)
         for batch in (7, 33)
         for points in ((1, 2, 64) if many else (1,))
@@ -365,3 +366,35 @@ def test_the_head_of_a_split_is_its_first_samples_dealt_anew() -> None:
     assert torch.equal(head.inputs, split.inputs[:10])
     assert sorted(head.group_rows.flatten().tolist()) == list(range(10))
     assert len(split.head(1000)) == 33
+
+
+def test_workers_change_no_bit_and_raise_what_the_model_raises() -> None:
+    problem, plane, _ = case("recurrent")
+    one, three = (measured(problem, plane, Plan("in place", 4, 1, 1, workers=w)) for w in (1, 3))
+    np.testing.assert_array_equal(one, three)
+
+    def leave(*args: Any) -> None:
+        raise ValueError("not today")
+
+    problem.model.register_forward_pre_hook(leave)
+    with pytest.raises(LandscapeError, match="not today"):
+        measured(problem, plane, Plan("in place", 4, 1, 1, workers=3))
+
+
+def test_user_code_is_never_called_by_several_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planner, "SHORT", 0.0)
+    monkeypatch.setattr(planner, "SHARE", 1e9)
+    tried: list[Plan] = []
+
+    def seconds(problem: Problem, planes: Any, plan: Plan, expected: float) -> float:
+        tried.append(plan)
+        return 1.0 / plan.workers
+
+    monkeypatch.setattr(planner, "_seconds", seconds)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    problem, plane, _ = case("recurrent")
+    assert planner.choose(problem, [plane]).plan.workers == 2
+    tried.clear()
+    problem.loss.code["loss.py:own"] = "sha"
+    assert planner.choose(problem, [plane]).plan.workers == 1
+    assert {plan.workers for plan in tried} == {1}

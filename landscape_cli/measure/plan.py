@@ -8,7 +8,7 @@ from typing import Any
 
 from landscape_cli.errors import LandscapeError
 
-COUNTS = ("batch", "points_per_pass", "threads")
+COUNTS = ("batch", "points_per_pass", "threads", "workers")
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,8 @@ class Plan:
         batch: samples per pass.
         points_per_pass: weight points per pass.
         threads: of the CPU.
+        workers: batches that are measured at a time, each on its share of the threads; what keeps one kernel from
+            using them all (an LSTM's steps, say) keeps none of several idle.
         channels_last: whether images are laid out with their channels last.
         why: the measured times by which it was chosen.
     """
@@ -29,6 +31,7 @@ class Plan:
     points_per_pass: int
     threads: int
     channels_last: bool = False
+    workers: int = 1
     why: str = ""
 
     def as_dict(self) -> dict[str, Any]:
@@ -42,12 +45,13 @@ class Plan:
         Raises:
             LandscapeError: it is none.
         """
+        plan = {"workers": 1, **plan}
         counts = [plan.get(name) for name in COUNTS]
         if plan.get("strategy") not in known or not all(isinstance(n, int) and 0 < n < 2**31 for n in counts):
             raise LandscapeError("the run file holds no plan to resume by", "measure anew with --force")
-        batch, points, threads = (int(plan[name]) for name in COUNTS)
+        batch, points, threads, workers = (int(plan[name]) for name in COUNTS)
         last = plan.get("channels_last") is True
-        return cls(str(plan["strategy"]), batch, points, threads, last, str(plan.get("why", "")))
+        return cls(str(plan["strategy"]), batch, points, threads, last, workers, str(plan.get("why", "")))
 
     def halved(self) -> Plan | None:
         """The next smaller pass: fewer points, then fewer samples; None where there is none."""
@@ -61,5 +65,7 @@ class Plan:
 
     def __str__(self) -> str:
         points = f"{self.points_per_pass} point{'s' if self.points_per_pass > 1 else ''} per pass"
-        layout = ", channels last" if self.channels_last else ""
-        return f"{self.strategy}, {points}, {self.batch} samples per batch, {self.threads} threads{layout}"
+        more = (", channels last" if self.channels_last else "") + (
+            f", {self.workers} workers" if self.workers > 1 else ""
+        )
+        return f"{self.strategy}, {points}, {self.batch} samples per batch, {self.threads} threads{more}"

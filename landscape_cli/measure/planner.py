@@ -108,12 +108,13 @@ class Bench:
                 notes.append(f"{plan.strategy}: {fault.message}")
                 if self.asked.strategy is not None:
                     raise fault
-        best = min(trials, key=lambda trial: trial.seconds)
-        for plan in self._variants(best.plan):
-            if time.perf_counter() > until:
-                break
-            if self._fault(plan) is None:
-                trials.append(Trial(plan, self._time(plan)))
+        for stage in (self._other_batches, self._other_points, self._other_threads):
+            best = min(trials, key=lambda trial: trial.seconds).plan
+            for plan in stage(best):
+                if time.perf_counter() > until:
+                    break
+                if self._fault(plan) is None:
+                    trials.append(Trial(plan, self._time(plan)))
         return _fastest(trials, notes)
 
     def _mapped(self) -> Iterator[Plan]:
@@ -139,18 +140,35 @@ class Bench:
         fitting = room // max(1, activation_bytes(self.problem))
         return max(1, min(max(fitting, 16), _most(self.problem), BATCH_CAP))
 
-    def _variants(self, best: Plan) -> Iterator[Plan]:
-        """Other batches, points per pass and layouts of one strategy, the nearest first."""
-        kind, most = _kind(self.problem), _most(self.problem)
-        batches = [] if self.asked.batch_size else [b for b in (*BATCHES[kind], most) if b <= most and b != best.batch]
-        for batch in sorted(batches, key=lambda b: abs(np.log(b / best.batch))):
-            yield replace(best, batch=batch)
-        if best.strategy in MANY and not self.asked.points_per_pass:
-            for points in POINTS[kind]:
-                yield replace(best, points_per_pass=points)
+    def _other_batches(self, best: Plan) -> Iterator[Plan]:
+        """Of the best so far, the nearest first; and the other layout of images."""
+        most = _most(self.problem)
+        if not self.asked.batch_size:
+            batches = [b for b in (*BATCHES[_kind(self.problem)], most) if b <= most and b != best.batch]
+            for batch in sorted(batches, key=lambda b: abs(math.log(b / best.batch))):
+                yield replace(best, batch=batch)
         if best.strategy not in MANY:
             yield replace(best, channels_last=not best.channels_last)
-        if best.threads > 1 and self._on_cpu and self.slow < TINY:
+
+    def _other_points(self, best: Plan) -> Iterator[Plan]:
+        """Of strategies that take many in a pass."""
+        if best.strategy in MANY and not self.asked.points_per_pass:
+            for points in POINTS[_kind(self.problem)]:
+                yield replace(best, points_per_pass=points)
+
+    def _other_threads(self, best: Plan) -> Iterator[Plan]:
+        """Several batches at a time on a share of the threads each; one thread where there is little work.
+
+        User code is not called by several threads at once: it need not be fit for it.
+        """
+        if best.threads == 1 or not self._on_cpu:
+            return
+        if best.strategy not in MANY and not self.problem.loss.code:
+            for workers in sorted({2, best.threads}):
+                for batch in {best.batch, max(1, best.batch // 2)} if not self.asked.batch_size else {best.batch}:
+                    if batch * workers <= _most(self.problem):
+                        yield replace(best, batch=batch, workers=workers)
+        if self.slow < TINY:
             yield replace(best, threads=1)
 
     def _fault(self, plan: Plan) -> LandscapeError | None:

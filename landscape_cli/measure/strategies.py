@@ -7,7 +7,9 @@ LandscapeError where it cannot be had for this model.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -71,9 +73,22 @@ def _means(problem: Problem, split: Split, forward: Callable[[Inputs], Tensor], 
     """(1 + metrics + G,) of one split at the weights that `forward` has now."""
     there = sums_on(problem.device)
     rows = torch.empty(1 + len(problem.loss.metrics), len(split), dtype=torch.float64, device=there)
-    for where, inputs, targets in split.batches(plan.batch, problem.device, problem.copies):
-        rows[:, where] = problem.loss(forward(inputs).to(there), targets)
+
+    def one(batch: tuple[slice, Inputs, Tensor]) -> None:
+        where, inputs, targets = batch
+        with torch.no_grad():
+            rows[:, where] = problem.loss(forward(inputs).to(there), targets)
+
+    batches = split.batches(plan.batch, problem.device, problem.copies)
+    for _ in _workers(plan.workers, plan.threads).map(one, batches) if plan.workers > 1 else map(one, batches):
+        pass
     return reduce_groups(rows, split)
+
+
+@functools.cache
+def _workers(count: int, threads: int) -> ThreadPoolExecutor:
+    """Threads that share those of the CPU; kept, because starting them costs as much as a small pass."""
+    return ThreadPoolExecutor(count, "landscape", initializer=lambda: torch.set_num_threads(max(1, threads // count)))
 
 
 def mover(problem: Problem, directions: Sequence[Direction]) -> Callable[[list[float]], None]:
