@@ -252,6 +252,34 @@ def test_a_kill_in_mid_write_leaves_the_last_whole_file(home: Path, moment: str)
     assert not [path.name for path in home.iterdir() if path.name.endswith(".tmp")]
 
 
+def test_half_precision_tells_what_it_costs(home: Path) -> None:
+    assert scan("job.toml", "-o", "run.h5", "--dtype=bfloat16") == 0
+    assert scan("job.toml", "-o", "single.h5") == 0
+    (note,) = [n for n in store.load("run.h5").provenance.notes if n.startswith("bfloat16")]
+    half, single = (store.load(n).planes["main"].surface.loss for n in ("run.h5", "single.h5"))
+    error = np.abs(half - single) / single
+    assert f"by {error[1, 1]:.2g} relative at the centre" in note
+    assert f"up to {max(error[i, j] for i in (0, 2) for j in (0, 2)):.2g} at the corners" in note
+    assert not [n for n in store.load("single.h5").provenance.notes if "float" in n]
+
+
+def test_a_plane_that_the_file_s_plan_does_not_suit_gets_one_of_its_own(home: Path) -> None:
+    """A perceptron with a batch norm: stacked where its statistics are frozen, not where they are recomputed."""
+    (home / "bn.py").write_text(
+        "from torch import nn\n"
+        "def net():\n    return nn.Sequential(nn.Linear(2, 4), nn.BatchNorm1d(4), nn.Linear(4, 1))\n"
+    )
+    (home / "save.py").write_text("import torch, bn\ntorch.save(bn.net().state_dict(), 'bn.pt')\n")
+    subprocess.run([sys.executable, "save.py"], check=True)
+    args = ["job.toml", "--model=bn.py:net", "--checkpoint=bn.pt", "-o", "run.h5"]
+    assert scan(*args, "--max-time=0.000001", "--points-per-pass=2") == ExitCode.INTERRUPTED
+    assert store.load("run.h5").provenance.plan["strategy"] == "stacked"
+    more = ["--set=planes.other.x=-1:1:3", "--set=planes.other.batchnorm=recompute"]
+    assert scan(*args, *more) == 0
+    assert store.load("run.h5").complete
+    assert store.load("run.h5").provenance.plan["strategy"] != "stacked"
+
+
 # ---------------------------------------------------------------- what is in the file already
 
 

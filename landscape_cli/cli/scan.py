@@ -189,10 +189,11 @@ class Scan:
             self._name_unfinished(existing)
             refuse_all_nan(existing, [plane.name for plane in planes])
             return ExitCode.OK
-        plan = self._plan(existing) or self._chosen(problem, planes)
+        plan = self._plan(existing, problem, wanted) or self._chosen(problem, planes)
         CONSOLE.detail(f"plan: {plan} ({plan.why})")
         with stopping(self.max_seconds) as stop:
             notes = (*loaded.notes, *[note for plane in planes for note in plane.notes])
+            notes += () if existing else self._precision(problem, planes)
             profile = self._start(existing, problem, planes, plan, loaded.files, notes)
             return self._measure(profile, problem, wanted, plan, stop)
 
@@ -222,19 +223,29 @@ class Scan:
             CONSOLE.detail(f"not {note}")
         return choice.plan
 
-    def _plan(self, existing: Profile | None) -> Plan | None:
-        """The plan of the file that is resumed, but for what is asked for otherwise."""
+    def _precision(self, problem: Problem, planes: list[Plane]) -> tuple[str, ...]:
+        """What half precision costs, measured; nothing of other dtypes."""
+        from landscape_cli.measure.scan import HALF, load_problem, precision_notes
+
+        if problem.dtype not in HALF:
+            return ()
+        single = replace(self.job, run=replace(self.job.run, dtype="float32"))
+        return precision_notes(problem, load_problem(single, store.READERS).problem, planes)
+
+    def _plan(self, existing: Profile | None, problem: Problem, wanted: list[Plane]) -> Plan | None:
+        """The plan of the file where a plane of it is resumed, but for what is asked for otherwise."""
+        from landscape_cli.measure import planner
         from landscape_cli.measure.plan import Plan
         from landscape_cli.measure.strategies import STRATEGIES
 
-        if existing is None:
+        if existing is None or not any(plane.name in existing.planes for plane in wanted):
             return None
         plan, run = Plan.stored(existing.provenance.plan, [*STRATEGIES]), self.job.run
         if run.strategy not in (None, plan.strategy):
             return None  # chosen anew
-        return replace(
-            plan, batch=run.batch_size or plan.batch, points_per_pass=run.points_per_pass or plan.points_per_pass
-        )
+        points = run.points_per_pass or plan.points_per_pass
+        plan = replace(plan, batch=run.batch_size or plan.batch, points_per_pass=points)
+        return plan if planner.suits(problem, wanted, plan) else None
 
     def _start(
         self, existing: Profile | None, problem: Problem, planes: list[Plane], plan: Plan,

@@ -73,6 +73,17 @@ def choose(problem: Problem, planes: Sequence[Plane] = (), settings: RunSettings
         return bench.by_rule() if points * slow < SHORT else bench.by_time(SHARE * points * slow)
 
 
+def suits(problem: Problem, planes: Sequence[Plane], plan: Plan) -> bool:
+    """True if every plane can be measured by this plan."""
+    try:
+        with problem.measuring():
+            for directions, batchnorm, _ in _probes(planes):
+                prepare(problem, directions, batchnorm, plan)
+    except LandscapeError:
+        return False
+    return True
+
+
 @dataclass(frozen=True)
 class Bench:
     """Candidates for one problem; `slow` is the seconds of a point, weights in place."""

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
@@ -144,6 +145,30 @@ def _measured_at(
         )
         for name, found in block.results.items()
     }
+
+
+HALF = ("bfloat16", "float16")  # dtypes whose error is measured and told
+
+
+def precision_notes(coarse: Problem, fine: Problem, planes: list[Plane]) -> tuple[str, ...]:
+    """How far a half-precision problem's losses are from its float32 twin's, at the centre and the corners."""
+    return tuple(note for plane in planes for note in _precision_of(coarse, fine, plane))
+
+
+def _precision_of(coarse: Problem, fine: Problem, plane: Plane) -> Iterator[str]:
+    axes = [axis.values[[0, -1]] for axis in (plane.x, plane.y) if axis is not None]
+    corners = np.stack(np.meshgrid(*axes), axis=-1).reshape(-1, len(axes))
+    points = np.concatenate([np.zeros((1, len(axes))), corners])
+    plain = Plan("in place", 64, 1, torch.get_num_threads())
+    pair = [list(evaluate(p, plane.directions, points, plane.batchnorm, plain)) for p in (coarse, fine)]
+    for split in fine.splits:
+        half, single = (np.concatenate([block.results[split].loss for block in blocks]) for blocks in pair)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            error = np.abs(half - single) / np.abs(single)
+        yield (
+            f"{coarse.dtype}: on {split} of {plane.name} the loss is off float32's by {error[0]:.2g} relative at the "
+            f"centre, by up to {error[1:].max():.2g} at the corners"
+        )
 
 
 def new_record(problem: Problem, plane: Plane, centre: Mapping[str, Centre], plan: Plan) -> PlaneRecord:
