@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from landscape_cli.measure.losses import make_loss
 from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.strategies import STRATEGIES
-from landscape_cli.profile import Floats
+from landscape_cli.measure.usercode import UserCode
+from landscape_cli.profile import Axis, Floats
 from landscape_cli.settings import (
     DataSettings,
     LossSettings,
@@ -398,3 +399,187 @@ def test_user_code_is_never_called_by_several_threads(monkeypatch: pytest.Monkey
     problem.loss.code["loss.py:own"] = "sha"
     assert planner.choose(problem, [plane]).plan.workers == 1
     assert {plan.workers for plan in tried} == {1}
+
+
+# ---------------------------------------------------------------- models that make a strategy wrong, or it them
+
+
+class HandWrittenNorm(nn.BatchNorm2d):
+    """A batch norm whose eval pass is written out with its buffers, as torchvision's frozen one is."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if self.training:
+            return super().forward(input)
+        assert self.running_var is not None
+        assert self.running_mean is not None
+        scale = self.weight * (self.running_var + self.eps).rsqrt()
+        shift = self.bias - self.running_mean * scale
+        return input * scale[:, None, None] + shift[:, None, None]
+
+
+class WithHandWrittenNorm(nn.Module):
+    """A convolution that can be fused, and a norm that cannot."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(2, 4, 3), HandWrittenNorm(4), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.norm(F.relu(self.conv(x))).mean((2, 3)))
+        return out
+
+
+class OutOfSight(nn.Module):
+    """Computes with a weight that it reaches through a list of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(2, 4, 3), nn.Linear(4, 3)
+        self.weights = [p for p in self.parameters() if p.dim() > 1]
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(F.relu(self.conv(x)).mean((2, 3))) * self.weights[0].norm()
+        return out
+
+
+class Keeping(nn.Module):
+    """Keeps its last features, for hooks and pictures."""
+
+    last: Any = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(2, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.last = F.relu(self.conv(x)).mean((2, 3))
+        out: Tensor = self.head(self.last)
+        return out
+
+
+def twice() -> nn.Module:
+    layer = nn.Linear(12, 12)
+    return nn.Sequential(layer, nn.ReLU(), layer, nn.Linear(12, 3))
+
+
+class Viewing(nn.Module):
+    """Takes its images apart in the plain layout only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.head = nn.Conv2d(2, 4, 3), nn.Linear(64, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.conv(x))
+        out: Tensor = self.head(y.view(len(y), -1))
+        return out
+
+
+ODD: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], set[str]]] = {
+    "hand-written norm": (WithHandWrittenNorm, (2, 6, 6), set()),
+    "out of sight": (OutOfSight, (2, 6, 6), set()),
+    "keeping": (Keeping, (2, 6, 6), {"folded"}),
+    "twice": (twice, (12,), {"stacked"}),
+    "viewing": (Viewing, (2, 6, 6), set()),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+@pytest.mark.parametrize("long", [False, True])
+def test_odd_models_are_measured_rightly_and_left_as_they_were(
+    name: str, long: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, name, ODD[name])
+    monkeypatch.setattr(planner, "SHORT", 0.0 if long else 1e9)
+    problem, plane, reference = case(name)
+    before = {module: dict(vars(module)) for module in problem.model.modules()}
+    plan = planner.choose(problem, [plane]).plan
+    np.testing.assert_allclose(measured(problem, plane, plan), by_hand(problem, plane, reference), rtol=2e-6)
+    problem.model(torch.zeros(1, *ODD[name][1]))  # no tensor of another world is left in it
+    problem.model.state_dict()
+    for module, attributes in before.items():
+        kept = {key for key in vars(module) if key != "last"}
+        assert kept == {key for key in attributes if key != "last"}
+
+
+@pytest.mark.parametrize("name", ["hand-written norm", "out of sight"])
+def test_what_a_trace_would_freeze_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, name, ODD[name])
+    problem, plane, reference = case(name)
+    expected = by_hand(problem, plane, reference)
+    for last in (False, True):
+        try:
+            found = measured(problem, plane, Plan("folded", 33, 1, 1, last))
+        except LandscapeError:
+            continue
+        np.testing.assert_allclose(found, expected, rtol=2e-6)
+
+
+def test_in_place_takes_a_model_that_needs_the_plain_layout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "viewing", ODD["viewing"])
+    problem, plane, _ = case("viewing")
+    plan = planner.choose(problem, [plane], RunSettings(strategy="in place")).plan
+    assert (plan.strategy, plan.channels_last) == ("in place", False)
+
+
+def test_a_model_that_stores_on_itself_is_never_measured_two_batches_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(MODELS, "keeping", ODD["keeping"])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    for name, several in (("keeping", False), ("recurrent", True)):
+        problem, plane, _ = case(name)
+        base = Plan("in place", 8, 1, 2)
+        bench = planner.Bench(problem, [plane], RunSettings(), base, 1.0)
+        with problem.measuring():
+            assert any(plan.workers > 1 for plan in bench._other_threads(base)) is several
+
+
+def spread_out(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy, shifted by the largest output of the whole batch; wrong as soon as points are mixed."""
+    assert len(outputs) <= 33
+    shifted = outputs - outputs.max()
+    return shifted.exp().sum(1).log() - shifted.gather(1, targets[:, None])[:, 0]
+
+
+@pytest.mark.parametrize("strategy", ["stacked", "vmap"])
+def test_a_loss_of_the_user_s_sees_one_point_at_a_time(strategy: str) -> None:
+    problem, plane, reference = case("perceptron")
+    own = make_loss(LossSettings("own"), {"own": UserCode("own", spread_out, "sha", Path())})
+    found = measured(replace(problem, loss=own), plane, Plan(strategy, 33, 5, 1), POINTS * 10)
+    np.testing.assert_allclose(found[0], by_hand(problem, plane, reference)[0], rtol=2e-6)
+    assert np.isfinite(found).all()
+
+
+def test_a_perceptron_over_tokens_is_no_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, plane, _ = case("perceptron")
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 3))
+    inputs, targets = torch.randn(30, 5, 4), torch.randint(0, 3, (30, 5))
+    made = {"data": (inputs, targets, DataSettings())}
+    problem = make_problem(model, made, make_loss(LossSettings(), {}), ModelSettings(), CPU)
+    settings = plane_with_defaults("main", PlaneSettings([0.0, 1.0]), 0)
+    plane = make_plane("main", settings, problem, ModelSettings(), Path(), {})
+    choice = planner.choose(problem, [plane])
+    assert choice.plan.strategy == "in place"
+    assert any("no stack" in note for note in choice.notes)
+
+
+def test_the_planner_probes_every_plane_away_from_the_centre_and_from_overflow() -> None:
+    _, plane, _ = case("perceptron")
+    far = replace(plane, x=Axis.of([-1.0, 0.0]), y=Axis.of([-1e20, 0.0]))
+    (_, _, first), (_, _, second) = planner._probes([plane, far])
+    assert np.abs(first).sum(axis=1).min() > 0
+    assert np.abs(second).sum(axis=1).min() > 0
+    assert len(first) == len(second) == 3
+
+
+def test_a_batch_that_does_not_fit_is_halved_before_anything_is_timed() -> None:
+    problem, plane, _ = case("perceptron")
+
+    def greedy(module: nn.Module, args: Any) -> None:
+        if len(args[0]) > 10:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    problem.model.register_forward_pre_hook(greedy)
+    plan = planner.choose(problem, [plane], RunSettings(strategy="in place")).plan
+    assert (plan.strategy, plan.batch) == ("in place", 8)  # 33, 16, 8

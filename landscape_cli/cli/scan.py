@@ -236,14 +236,14 @@ class Scan:
         """The plan of the file where a plane of it is resumed, but for what is asked for otherwise."""
         from landscape_cli.measure import planner
         from landscape_cli.measure.plan import Plan
-        from landscape_cli.measure.strategies import STRATEGIES
+        from landscape_cli.measure.strategies import MANY, STRATEGIES
 
         if existing is None or not any(plane.name in existing.planes for plane in wanted):
             return None
         plan, run = Plan.stored(existing.provenance.plan, [*STRATEGIES]), self.job.run
         if run.strategy not in (None, plan.strategy):
             return None  # chosen anew
-        points = run.points_per_pass or plan.points_per_pass
+        points = (run.points_per_pass if plan.strategy in MANY else None) or plan.points_per_pass
         plan = replace(plan, batch=run.batch_size or plan.batch, points_per_pass=points)
         return plan if planner.suits(problem, wanted, plan) else None
 

@@ -18,6 +18,7 @@ from torch.fx.passes.shape_prop import ShapeProp
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.measure import data
+from landscape_cli.measure.model import attributes_kept
 from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem
 
@@ -66,13 +67,24 @@ def trace(problem: Problem) -> fx.GraphModule:
     if problem.settings.call == "kwargs" or isinstance(inputs, dict):
         raise LandscapeError("a model called with named inputs is not traced", "use --strategy 'in place'")
     many = isinstance(inputs, tuple) and problem.settings.call in ("auto", "args")
-    try:
-        graph = fx.symbolic_trace(problem.model)
-        ShapeProp(graph).propagate(*(data.leaves(inputs) if many else [inputs]))
-    except Exception as error:  # tracing runs the user's code with stand-ins for tensors
-        first = (str(error).splitlines() or [""])[0]
-        raise LandscapeError(f"the model cannot be traced: {first}", "use --strategy 'in place'") from error
+    with attributes_kept(problem.model):
+        try:
+            graph = fx.GraphModule(problem.model, _Tracer().trace(problem.model))
+            ShapeProp(graph).propagate(*(data.leaves(inputs) if many else [inputs]))
+        except Exception as error:  # tracing runs the user's code with stand-ins for tensors
+            first = (str(error).splitlines() or [""])[0]
+            raise LandscapeError(f"the model cannot be traced: {first}", "use --strategy 'in place'") from error
+    known = {*dict(problem.model.named_parameters()), *dict(problem.model.named_buffers())}
+    frozen = [str(node.target) for node in graph.graph.nodes if node.op == "get_attr" and node.target not in known]
+    if frozen:  # computed from weights or buffers while tracing, and then the same at every point
+        raise LandscapeError("the model computes with its own weights out of sight", "use --strategy 'in place'")
     return graph
+
+
+class _Tracer(fx.Tracer):
+    """Buffers are followed as parameters are: what is computed from them is not the same at every point."""
+
+    proxy_buffer_attributes = True
 
 
 def _fused(graph: fx.GraphModule, node: fx.Node, problem: Problem, plan: Plan) -> Fused | None:

@@ -84,6 +84,31 @@ def check_model(model: nn.Module) -> None:
             raise LandscapeError(f"the parameters {one} and {other} share memory and are two", hint)
 
 
+@contextlib.contextmanager
+def attributes_kept(model: nn.Module) -> Iterator[None]:
+    """Whatever a forward pass stores on the model's modules is gone afterwards, and what it replaced is back."""
+    held = {module: (dict(vars(module)), dict(module._parameters)) for module in model.modules()}
+    try:
+        yield
+    finally:
+        for module, (attributes, parameters) in held.items():
+            vars(module).clear()
+            vars(module).update(attributes)
+            module._parameters.update(parameters)
+
+
+def stores_on_itself(model: nn.Module, run: Callable[[], object]) -> bool:
+    """True if a forward pass leaves something new on a module: two at a time would see each other's."""
+    before = {module: dict(vars(module)) for module in model.modules()}
+    with attributes_kept(model):
+        run()
+        return any(
+            name not in before[module] or before[module][name] is not value
+            for module in before
+            for name, value in vars(module).items()
+        )
+
+
 def out_of_memory(error: BaseException) -> bool:
     """True for what the allocators raise; the CPU's is a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)

@@ -20,7 +20,7 @@ from landscape_cli.errors import LandscapeError, one_of
 from landscape_cli.measure import data
 from landscape_cli.measure.directions import Direction, Plane
 from landscape_cli.measure.evaluate import threads
-from landscape_cli.measure.model import memory_named, out_of_memory
+from landscape_cli.measure.model import memory_named, out_of_memory, stores_on_itself
 from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem, plain_loss
 from landscape_cli.measure.strategies import MANY, STRATEGIES, Measure, mover, prepare
@@ -34,6 +34,7 @@ SHORT = 10.0  # seconds of a run that are not worth timing candidates for
 SHARE = 0.05  # of the estimated run that the timing may take
 USUAL = ("stacked", "folded", "in place")  # the strategies that usually pay, in this order
 TINY = 0.005  # seconds of a point below which a pass has too little work for all threads
+CHECKED = 64  # samples on which a candidate must agree with a plain pass
 TRIAL = 0.08  # seconds that one timed pass should take
 POINTS = {"cpu": (64, 32, 16, 8), "cuda": (256, 1024, 64, 16)}  # per pass that takes many, the best guess first
 BATCHES = {"cpu": (8, 16, 32, 64, 125, 250, 600), "cuda": (256, 1024, 4096)}
@@ -66,11 +67,23 @@ def choose(problem: Problem, planes: Sequence[Plane] = (), settings: RunSettings
     if asked.strategy is not None and asked.strategy not in STRATEGIES:
         raise one_of("strategy", asked.strategy, [*STRATEGIES])
     points = sum(len(plane.coordinates) for plane in planes)
-    base = _in_place(problem, asked)
-    with problem.measuring(), memory_named(base.batch):
-        slow = _seconds(problem, planes, base, 0.0)
+    with problem.measuring():
+        base, slow = _that_fits(problem, planes, _in_place(problem, asked))
         bench = Bench(problem, planes, asked, base, slow)
         return bench.by_rule() if points * slow < SHORT else bench.by_time(SHARE * points * slow)
+
+
+def _that_fits(problem: Problem, planes: Sequence[Plane], plan: Plan) -> tuple[Plan, float]:
+    """The plan, its batch halved until it fits in memory, and its seconds per point."""
+    while True:
+        try:
+            return plan, _seconds(problem, planes, plan, 0.0)
+        except (RuntimeError, MemoryError) as error:
+            smaller = plan.halved()
+            if not out_of_memory(error) or smaller is None:
+                with memory_named(plan.batch):
+                    raise
+        plan = smaller
 
 
 def suits(problem: Problem, planes: Sequence[Plane], plan: Plan) -> bool:
@@ -97,8 +110,8 @@ class Bench:
     def by_rule(self) -> Choice:
         """The first of the usual order that this model has and that agrees with a plain pass."""
         notes: list[str] = []
-        for plan in self._usual(USUAL):
-            fault = self._fault(plan)
+        for wanted in self._usual(USUAL):
+            plan, fault = self._working(wanted)
             if fault is None:
                 return Choice(replace(plan, why="rule of thumb"), self.slow, tuple(notes))
             notes.append(f"{plan.strategy}: {fault.message}")
@@ -111,8 +124,8 @@ class Bench:
         until = time.perf_counter() + budget
         notes: list[str] = []
         trials: list[Trial] = []
-        for plan in [*self._usual(USUAL), *([] if self.asked.strategy else [self.base, *self._mapped()])]:
-            fault = self._fault(plan)
+        for wanted in [*self._usual(USUAL), *([] if self.asked.strategy else [self.base, *self._mapped()])]:
+            plan, fault = self._working(wanted)
             if fault is None:
                 trials.append(Trial(plan, self._time(plan)))
             else:
@@ -139,7 +152,8 @@ class Bench:
         for name in (self.asked.strategy,) if self.asked.strategy else names:
             many = name in MANY
             points = (self.asked.points_per_pass or POINTS[_kind(self.problem)][0]) if many else 1
-            batch, last = self.asked.batch_size or self._batch(points), images and not many and self._on_cpu
+            batch = (self.asked.batch_size or self._batch(points)) if many else self.base.batch
+            last = images and not many and self._on_cpu
             yield replace(self.base, strategy=name, points_per_pass=points, batch=batch, channels_last=last)
 
     @property
@@ -170,11 +184,11 @@ class Bench:
     def _other_threads(self, best: Plan) -> Iterator[Plan]:
         """Several batches at a time on a share of the threads each; one thread where there is little work.
 
-        User code is not called by several threads at once: it need not be fit for it.
+        Not of a user's own loss, nor of a model that stores on itself: they need not be fit for it.
         """
         if best.threads == 1 or not self._on_cpu:
             return
-        if best.strategy not in MANY and not self.problem.loss.code:
+        if best.strategy not in MANY and not self.problem.loss.code and not self._stores():
             for workers in sorted({2, best.threads}):
                 for batch in {best.batch, max(1, best.batch // 2)} if not self.asked.batch_size else {best.batch}:
                     if batch * workers <= _most(self.problem):
@@ -182,17 +196,33 @@ class Bench:
         if self.slow < TINY:
             yield replace(best, threads=1)
 
+    def _stores(self) -> bool:
+        split = next(iter(self.problem.splits.values()))
+        inputs = split.rows(slice(0, 1), self.problem.device)[0]
+        return stores_on_itself(self.problem.model, lambda: self.problem.forward(inputs))
+
+    def _working(self, plan: Plan) -> tuple[Plan, LandscapeError | None]:
+        """The plan, in the plain layout where the model cannot take its channels last; and why it is dropped."""
+        fault = self._fault(plan)
+        if fault is None or not plan.channels_last:
+            return plan, fault
+        plain = replace(plan, channels_last=False)
+        return (plain, None) if self._fault(plain) is None else (plan, fault)
+
     def _fault(self, plan: Plan) -> LandscapeError | None:
         """Why a candidate is dropped: this model does not have it, it does not fit, or a plain pass disagrees."""
-        few = replace(self.problem, splits={n: s.head(64) for n, s in self.problem.splits.items()})
+        few = replace(self.problem, splits={n: s.head(CHECKED) for n, s in self.problem.splits.items()})
+        small = replace(plan, batch=min(plan.batch, CHECKED // 4)) if plan.workers > 1 else plan
         try:
-            for directions, batchnorm, point in _probes(self.planes):
-                mover(few, ())([])  # from the centre, so that a candidate that forgets to move shows
-                measured = prepare(few, directions, batchnorm, plan)(point)
-                for name, loss in _plain(few, directions, batchnorm, point).items():
-                    if not agree(float(measured[name][0, 0]), loss, self.problem.dtype):
-                        what = f"gives {float(measured[name][0, 0])!r} where a plain pass gives {loss!r}"
-                        return LandscapeError(f"it {what}", "please report it; --strategy 'in place' is always right")
+            for directions, batchnorm, points in _probes(self.planes):
+                _put_back(few)  # so that a candidate that forgets to move shows
+                measured = prepare(few, directions, batchnorm, small)(points)
+                for i, point in enumerate(points):
+                    for name, loss in _plain(few, directions, batchnorm, point[None], min(16, self.base.batch)).items():
+                        found = float(measured[name][i, 0])
+                        if not agree(found, loss, self.problem.dtype):
+                            what = f"gives {found!r} where a plain pass gives {loss!r}"
+                            return LandscapeError(f"it {what}", "--strategy 'in place' is a plain pass")
         except LandscapeError as error:
             return error
         except (RuntimeError, MemoryError) as error:
@@ -236,15 +266,31 @@ def _kind(problem: Problem) -> str:
 
 
 def _probes(planes: Sequence[Plane]) -> list[tuple[tuple[Direction, ...], str, Floats]]:
-    """Per kind of plane its directions, its policy, and one point of it away from the centre; else the centre."""
-    found = {plane.batchnorm: (plane.directions, plane.batchnorm, plane.coordinates[-1:]) for plane in planes}
-    return list(found.values()) or [((), "frozen", np.zeros((1, 0)))]
+    """Of each plane its directions, its policy and three points: the farthest, and two on the way there.
+
+    Far out both ways may overflow, and would agree; without planes there is the centre.
+    """
+    found = []
+    for plane in planes:
+        far = plane.coordinates[np.abs(plane.coordinates).sum(axis=1).argmax()]
+        found.append((plane.directions, plane.batchnorm, np.array([far, 0.3 * far, 0.03 * far])))
+    return found or [((), "frozen", np.zeros((1, 0)))]
 
 
-def _plain(problem: Problem, directions: Sequence[Direction], batchnorm: str, point: Floats) -> Mapping[str, float]:
+def _put_back(problem: Problem) -> None:
+    """The checkpoint's own weights and statistics."""
+    mover(problem, ())([])
+    for name, buffer in problem.buffers.items():
+        buffer.copy_(problem.centre_buffers[name])
+
+
+def _plain(
+    problem: Problem, directions: Sequence[Direction], batchnorm: str, point: Floats, batch: int
+) -> Mapping[str, float]:
     """The losses at a point by a plain pass of the model."""
-    prepare(problem, directions, batchnorm, _in_place(problem, RunSettings(batch_size=16)))(point)  # moves the weights
-    return {name: plain_loss(problem, split, 16) for name, split in problem.splits.items()}
+    in_place = _in_place(problem, RunSettings(batch_size=batch))
+    prepare(problem, directions, batchnorm, in_place)(point)  # moves the weights
+    return {name: plain_loss(problem, split, batch) for name, split in problem.splits.items()}
 
 
 def _seconds(problem: Problem, planes: Sequence[Plane], plan: Plan, expected: float) -> float:
@@ -252,8 +298,8 @@ def _seconds(problem: Problem, planes: Sequence[Plane], plan: Plan, expected: fl
     total = sum(len(split) for split in problem.splits.values())
     count = plan.batch if not expected else max(plan.batch, min(total, int(total * TRIAL / expected)))
     few = replace(problem, splits={name: split.head(count) for name, split in problem.splits.items()})
-    directions, batchnorm, point = _probes(planes)[0]
-    points = np.repeat(point, plan.points_per_pass, axis=0)
+    directions, batchnorm, points = _probes(planes)[0]
+    points = np.repeat(points[:1], plan.points_per_pass, axis=0)
     with threads(plan.threads):
         measure = prepare(few, directions, batchnorm, plan)
         taken = [_timed(measure, points, problem.device) for _ in range(3)][1:]

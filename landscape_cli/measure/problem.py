@@ -20,7 +20,7 @@ from landscape_cli.measure import data
 from landscape_cli.measure.data import Inputs, Split
 from landscape_cli.measure.filters import matches
 from landscape_cli.measure.losses import CLASS_LOSSES, Loss, class_dim
-from landscape_cli.measure.model import DTYPES, cast, check_model, forward_of
+from landscape_cli.measure.model import DTYPES, attributes_kept, cast, check_model, forward_of
 from landscape_cli.measure.usercode import combined
 from landscape_cli.settings import DataSettings, LossSettings, ModelSettings
 
@@ -80,7 +80,7 @@ class Problem:
             self.model.eval()
             torch.set_float32_matmul_precision("highest")
             flags = torch.backends.cudnn.flags(True, benchmark=False, deterministic=True, allow_tf32=False)
-            with torch.no_grad(), flags:
+            with torch.no_grad(), flags, attributes_kept(self.model):
                 yield
         finally:
             torch.set_float32_matmul_precision(precision)

@@ -131,7 +131,8 @@ def _measured_at(
     block = next(iter(list(evaluate(problem, directions, point, batchnorm, plan))))
     with problem.measuring():
         if not directions:
-            plain = {name: plain_loss(problem, split, plan.batch) for name, split in problem.splits.items()}
+            batch = block.plan.batch  # smaller than the plan's where memory ran out
+            plain = {name: plain_loss(problem, split, batch) for name, split in problem.splits.items()}
         else:
             plain = {name: float(found.loss[0]) for name, found in block.results.items()}
     return {

@@ -104,6 +104,8 @@ def stack_of(problem: Problem, directions: Sequence[Direction]) -> Stack:
     """
     if problem.dtype not in ("float32", "float64"):
         raise LandscapeError(f"stacked layers are not measured in {problem.dtype}", "use --strategy 'in place'")
+    if not all(isinstance(split.inputs, Tensor) for split in problem.splits.values()):
+        raise LandscapeError("stacked layers take one tensor of inputs", "use --strategy 'in place'")
     graph = trace(problem)
     layers: list[Layer] = []
     previous: fx.Node | None = None
@@ -137,7 +139,7 @@ def _add(
     module = graph.get_submodule(str(node.target)) if node.op == "call_module" else None
     if module is not None and (module._forward_hooks or module._forward_pre_hooks):
         raise _no_stack(node)
-    if type(module) is nn.Linear:
+    if type(module) is nn.Linear and len(node.all_input_nodes[0].meta["tensor_meta"].shape) == 2:
         layers.append(_linear(str(node.target), module, problem, directions))
     elif type(module) is nn.BatchNorm1d and layers and layers[-1].norm is None and not layers[-1].then:
         layers[-1] = _with_norm(layers[-1], str(node.target), module, node, problem, directions)

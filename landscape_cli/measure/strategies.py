@@ -140,7 +140,10 @@ def _delta(shares: list[float], directions: Sequence[Direction], name: str) -> T
 
 
 def stacked(problem: Problem, directions: Sequence[Direction], batchnorm: str, plan: Plan) -> Measure:
-    """Many points a pass through a stack of linear layers, one batched product per layer."""
+    """Many points a pass through a stack of linear layers, one batched product per layer.
+
+    Swapping the axes changes rounding here, and no bit elsewhere: the products form the displacement.
+    """
     if batchnorm != "frozen":
         raise LandscapeError("stacked needs frozen batch-norm statistics", "use --strategy 'in place'")
     stack = stack_of(problem, directions)
@@ -151,6 +154,8 @@ def vmapped(problem: Problem, directions: Sequence[Direction], batchnorm: str, p
     """Many points a pass, the model itself mapped over stacked weights by torch.func."""
     if batchnorm != "frozen":
         raise LandscapeError("vmap needs frozen batch-norm statistics", "use --strategy 'in place'")
+    if len(list(problem.model.named_modules(remove_duplicate=False))) > len(list(problem.model.modules())):
+        raise LandscapeError("vmap does not take a model that holds a module twice", "use --strategy 'in place'")
     names, centre = list(problem.centre), list(problem.centre.values())
     along = [[direction.parameters[name] for name in names] for direction in directions]
 
@@ -192,9 +197,11 @@ def _many(
         rows: list[Tensor] = []
         for where, inputs, targets in split.batches(plan.batch, problem.device, problem.copies):
             outputs = run(weights, inputs, split, where).to(sums_on(problem.device))
-            count = len(outputs)
-            flat = problem.loss(outputs.flatten(0, 1), wanted(split, where, targets, count))
-            rows.append(flat.reshape(len(flat), count, -1).transpose(0, 1))
+            if problem.loss.code:  # the user's own may look at its batch as a whole
+                rows.append(torch.stack([problem.loss(each, targets) for each in outputs]))
+                continue
+            flat = problem.loss(outputs.flatten(0, 1), wanted(split, where, targets, len(outputs)))
+            rows.append(flat.reshape(len(flat), len(outputs), -1).transpose(0, 1))
         return reduce_groups(torch.cat(rows, dim=-1), split)
 
     def measure(points: Floats) -> dict[str, Tensor]:
