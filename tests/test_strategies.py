@@ -583,3 +583,11 @@ def test_a_batch_that_does_not_fit_is_halved_before_anything_is_timed() -> None:
     problem.model.register_forward_pre_hook(greedy)
     plan = planner.choose(problem, [plane], RunSettings(strategy="in place")).plan
     assert (plan.strategy, plan.batch) == ("in place", 8)  # 33, 16, 8
+
+
+def test_no_more_points_are_measured_in_a_pass_than_copies_of_the_weights_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, plane, _ = case("perceptron")
+    weights = sum(t.numel() * 4 for t in problem.centre.values())
+    monkeypatch.setattr(planner, "free_bytes", lambda device: 55 * weights)
+    assert planner.choose(problem, [plane]).plan.points_per_pass == 5
+    assert planner.choose(problem, [plane], RunSettings(points_per_pass=7)).plan.points_per_pass == 7

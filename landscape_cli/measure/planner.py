@@ -22,7 +22,7 @@ from landscape_cli.measure.directions import Direction, Plane
 from landscape_cli.measure.evaluate import threads
 from landscape_cli.measure.model import memory_named, out_of_memory, stores_on_itself
 from landscape_cli.measure.plan import Plan
-from landscape_cli.measure.problem import Problem, plain_loss
+from landscape_cli.measure.problem import Problem, free_bytes, plain_loss
 from landscape_cli.measure.strategies import MANY, STRATEGIES, Measure, mover, prepare
 from landscape_cli.profile import Floats, agree
 from landscape_cli.settings import RunSettings
@@ -34,6 +34,7 @@ SHORT = 10.0  # seconds of a run that are not worth timing candidates for
 SHARE = 0.05  # of the estimated run that the timing may take
 USUAL = ("stacked", "folded", "in place")  # the strategies that usually pay, in this order
 TINY = 0.005  # seconds of a point below which a pass has too little work for all threads
+WEIGHTS_SHARE = 0.1  # of the free memory that the weights of a pass may take
 CHECKED = 64  # samples on which a candidate must agree with a plain pass
 TRIAL = 0.08  # seconds that one timed pass should take
 POINTS = {"cpu": (64, 32, 16, 8), "cuda": (256, 1024, 64, 16)}  # per pass that takes many, the best guess first
@@ -151,10 +152,16 @@ class Bench:
         images = any(t.dim() == 4 for s in self.problem.splits.values() for t in data.leaves(s.inputs))
         for name in (self.asked.strategy,) if self.asked.strategy else names:
             many = name in MANY
-            points = (self.asked.points_per_pass or POINTS[_kind(self.problem)][0]) if many else 1
+            points = (self.asked.points_per_pass or min(POINTS[_kind(self.problem)][0], self._room)) if many else 1
             batch = (self.asked.batch_size or self._batch(points)) if many else self.base.batch
             last = images and not many and self._on_cpu
             yield replace(self.base, strategy=name, points_per_pass=points, batch=batch, channels_last=last)
+
+    @property
+    def _room(self) -> int:
+        """How many copies of the weights may be held at a time: the CPU's allocator does not say no, it is killed."""
+        weights = sum(t.numel() * t.element_size() for t in self.problem.centre.values())
+        return int(max(1, min(free_bytes(self.problem.device) * WEIGHTS_SHARE // max(1, weights), BATCH_CAP)))
 
     @property
     def _on_cpu(self) -> bool:
@@ -179,7 +186,8 @@ class Bench:
         """Of strategies that take many in a pass."""
         if best.strategy in MANY and not self.asked.points_per_pass:
             for points in POINTS[_kind(self.problem)]:
-                yield replace(best, points_per_pass=points)
+                if points <= self._room:
+                    yield replace(best, points_per_pass=points)
 
     def _other_threads(self, best: Plan) -> Iterator[Plan]:
         """Several batches at a time on a share of the threads each; one thread where there is little work.
