@@ -367,8 +367,10 @@ def _shown(path: Path) -> str:
 def plan_lines(job: Job, needed: int) -> str:
     """Points, passes, time, memory and bytes; nothing is written."""
     from landscape_cli.measure import planner
+    from landscape_cli.measure.memory import keep_freed_memory
     from landscape_cli.measure.scan import load_planes, load_problem
 
+    keep_freed_memory()  # as the scan will
     loaded = load_problem(job, store.READERS)
     problem, planes = loaded.problem, load_planes(job, loaded, store.READERS)
     choice = planner.choose(problem, planes, job.run)
