@@ -13,29 +13,27 @@ from landscape_cli.profile import Estimate
 ITSELF = ""  # no split, plane or metric can be called so
 
 
-def numbers(tree: Any, path: str = "") -> Iterator[tuple[str, Estimate]]:
-    """As `flatten`, and the plain numbers beside the statistics too: δ, ε, coordinates, windows, checks."""
-    if isinstance(tree, bool | int | float):
-        yield path, Estimate.of(float(tree))
-    elif isinstance(tree, dict):
-        for key, value in tree.items():
-            deeper = f"{path}.{key}" if path else str(key)
-            yield from numbers(value, path if key == ITSELF else deeper)
-    elif isinstance(tree, list):
-        for index, value in enumerate(tree):
-            yield from numbers(value, f"{path}.{index}")
-    else:
-        yield from flatten(tree, path)
-
-
 def flatten(tree: Any, path: str = "") -> Iterator[tuple[str, Estimate]]:
     """Every Estimate of a tree of statistics with its dotted path; list items by index."""
-    if isinstance(tree, Estimate):
-        yield path, tree
-    elif isinstance(tree, dict):
+    return ((name, leaf) for name, leaf in _leaves(tree, path) if isinstance(leaf, Estimate))
+
+
+def numbers(tree: Any) -> Iterator[tuple[str, Estimate]]:
+    """As `flatten`, and the plain numbers beside the statistics too: δ, ε, coordinates, windows, checks."""
+    for path, leaf in _leaves(tree, ""):
+        if isinstance(leaf, Estimate):
+            yield path, leaf
+        elif isinstance(leaf, bool | int | float):
+            yield path, Estimate.of(float(leaf))
+
+
+def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(tree, dict):
         for key, value in tree.items():
             deeper = f"{path}.{key}" if path else str(key)
-            yield from flatten(value, path if key == ITSELF else deeper)
+            yield from _leaves(value, path if key == ITSELF else deeper)
     elif isinstance(tree, list):
         for index, value in enumerate(tree):
-            yield from flatten(value, f"{path}.{index}")
+            yield from _leaves(value, f"{path}.{index}")
+    else:
+        yield path, tree
