@@ -91,7 +91,7 @@ def engine(case: Case, name: str, plan: Plan) -> Contender:
     """`evaluate` of the engine, under a plan."""
 
     def run(points: Floats) -> Iterator[Tensor]:
-        torch.set_num_threads(plan.threads)
+        torch.set_num_threads(plan.threads_each)
         for block in evaluate(case.problem, case.plane.directions, points, "frozen", plan):
             yield torch.from_numpy(block.results[SPLIT].loss)
 

@@ -62,7 +62,7 @@ def evaluate(
             the loss raises.
     """
     start = 0
-    with problem.measuring(), threads(plan.threads):
+    with problem.measuring(), threads(plan.threads_each):
         while start < len(coordinates):
             smaller = None
             try:

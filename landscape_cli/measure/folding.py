@@ -1,7 +1,7 @@
 """The model traced once, its eval-mode batch norms folded into the layers before them at every point.
 
 A convolution or linear layer followed by a batch norm is one layer with the weight W·γ/√(σ² + ε) and the bias
-β + (b - μ)·γ/√(σ² + ε). Where oneDNN can, the ReLU after it, and a sum between the two, are done in the same kernel.
+β + (b - μ)·γ/√(σ² + ε). Where oneDNN can, the activation after it, and a sum, are done in the same kernel.
 """
 
 from __future__ import annotations
@@ -13,19 +13,40 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, fx, nn
+from torch import fx, nn
 from torch.fx.passes.shape_prop import ShapeProp
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.measure import data
+from landscape_cli.measure.fused import (
+    GELU,
+    GELU_TANH,
+    LAYERS,
+    NO_ACTIVATION,
+    RELU,
+    SIGMOID,
+    SILU,
+    TANH,
+    Fused,
+    Kernels,
+    onednn_convolution,
+    onednn_linear,
+    plain,
+)  # fmt: skip
 from landscape_cli.measure.model import attributes_kept
 from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem
 
-CONVOLUTIONS: dict[type, Callable[..., Tensor]] = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}
 BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 SUMS = (operator.add, operator.iadd, torch.add)
-RELUS = (F.relu, F.relu_, torch.relu, torch.relu_)
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
+GELUS = {"none": GELU, "tanh": GELU_TANH}
+ACTIVATIONS: dict[Any, tuple[str, str]] = {
+    **dict.fromkeys((nn.ReLU, F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_"), RELU),
+    **dict.fromkeys((nn.SiLU, F.silu), SILU),
+    **dict.fromkeys((nn.Tanh, torch.tanh, F.tanh, "tanh"), TANH),
+    **dict.fromkeys((nn.Sigmoid, torch.sigmoid, F.sigmoid, "sigmoid"), SIGMOID),
+}
 
 
 @dataclass(frozen=True)
@@ -78,7 +99,21 @@ def trace(problem: Problem) -> fx.GraphModule:
     frozen = [str(node.target) for node in graph.graph.nodes if node.op == "get_attr" and node.target not in known]
     if frozen:  # computed from weights or buffers while tracing, and then the same at every point
         raise LandscapeError("the model computes with its own weights out of sight", "use --strategy 'in place'")
+    for node in list(graph.graph.nodes):
+        if _does_nothing(graph, node):
+            node.replace_all_uses_with(node.args[0])
+            graph.graph.erase_node(node)
     return graph
+
+
+def _does_nothing(graph: fx.GraphModule, node: fx.Node) -> bool:
+    """True for dropout in eval mode, and the like."""
+    if node.target is F.dropout:
+        return len(node.args) == 1 and node.kwargs.get("training") is False
+    module = _module(graph, node)
+    if module is None or any(True for _ in _hooks(module)):
+        return False
+    return type(module) is nn.Identity or (type(module) in DROPOUTS and not module.training)
 
 
 class _Tracer(fx.Tracer):
@@ -90,27 +125,36 @@ class _Tracer(fx.Tracer):
 def _fused(graph: fx.GraphModule, node: fx.Node, problem: Problem, plan: Plan) -> Fused | None:
     """Replace a layer and what can be done with it by one fused layer; None where the node is no such layer."""
     layer = _module(graph, node)
-    if layer is None or type(layer) not in (*CONVOLUTIONS, nn.Linear) or not _once(graph, node):
+    if layer is None or type(layer) not in LAYERS or not _once(graph, node):
         return None
     if getattr(layer, "padding_mode", "zeros") != "zeros":
         return None
-    chain, other = [node], None
+    chain, other, activation = [node], None, None
     norm = _norm_of(graph, _only_user(node), node)
     if norm is not None:
         chain.append(_user(node))
     onednn = _has_onednn(problem, layer, plan)
-    summand = _summand(_only_user(chain[-1]), chain[-1]) if onednn else None
-    if summand is not None and _is_relu(graph, _only_user(_user(chain[-1]))):
-        other = summand
+    linear = isinstance(layer, nn.Linear)
+    other = _summand(_only_user(chain[-1]), chain[-1]) if onednn else None
+    if other is not None:
         chain.append(_user(chain[-1]))
-    relu = (norm is not None or onednn) and _is_relu(graph, _only_user(chain[-1]))
-    if relu:
+    if not (linear and other is not None):  # oneDNN has no product with both
+        activation = _activation(graph, _only_user(chain[-1]))
+    if not onednn and (norm is None or activation != RELU):
+        activation = None
+    if activation is not None:
         chain.append(_user(chain[-1]))
-    if len(chain) == 1:
+    if len(chain) == 1 and not (onednn and linear and layer.bias is not None):
         return None
     shape = node.all_input_nodes[0].meta["tensor_meta"].shape
-    fused = Fused(layer, norm, relu, [plan.batch, *shape[1:]] if onednn else None)
-    return _replace(graph, chain, other, fused)
+    kernels = _kernels(layer, [plan.batch, *shape[1:]], activation) if onednn else plain(layer, activation == RELU)
+    return _replace(graph, chain, other, Fused(layer, norm, kernels))
+
+
+def _kernels(layer: nn.Module, shape: list[int], activation: tuple[str, str] | None) -> Kernels:
+    if isinstance(layer, nn.Linear):
+        return onednn_linear(activation or NO_ACTIVATION)
+    return onednn_convolution(layer, shape, activation or NO_ACTIVATION)
 
 
 def _replace(graph: fx.GraphModule, chain: list[fx.Node], other: fx.Node | None, fused: Fused) -> Fused:
@@ -126,90 +170,13 @@ def _replace(graph: fx.GraphModule, chain: list[fx.Node], other: fx.Node | None,
     return fused
 
 
-class Fused(nn.Module):
-    """relu(norm(layer(x)) + other), its weight and bias made anew at every point by `refresh`.
-
-    `packed_for` is the shape of the input for which oneDNN packs the weight; None where PyTorch's own kernel is used.
-    """
-
-    weight: Tensor
-    bias: Tensor | None
-
-    def __init__(self, layer: nn.Module, norm: nn.Module | None, relu: bool, packed_for: list[int] | None) -> None:
-        super().__init__()
-        # in tuples, so that they are no submodules: the graph already holds them
-        self.layer, self.norm = (layer,), (norm,)
-        self.packed_for = packed_for
-        self.run = _plain(layer, relu) if packed_for is None else _onednn(layer, relu)
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Fold what the batch norm holds now into what the layer holds now."""
-        self.weight, self.bias = folded(self.layer[0], self.norm[0])
-        if self.packed_for is not None:
-            weight = self.weight.contiguous(memory_format=torch.channels_last)
-            pack = torch.ops.mkldnn._reorder_convolution_weight
-            self.weight = pack(weight, *_geometry(self.layer[0]), self.packed_for)
-
-    def forward(self, x: Tensor, other: Tensor | None = None) -> Tensor:
-        """The layer, with `other` added before the ReLU."""
-        return self.run(x, self.weight, self.bias, other)
-
-
-def folded(layer: Any, norm: Any) -> tuple[Tensor, Tensor | None]:
-    """The weight and bias of a layer and the batch norm after it (or None) as one; the factors in float64."""
-    if norm is None:
-        return layer.weight.data, None if layer.bias is None else layer.bias.data
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    scale = scale if norm.weight is None else scale * norm.weight.double()
-    shift = -norm.running_mean.double() if layer.bias is None else layer.bias.double() - norm.running_mean.double()
-    bias = shift * scale if norm.bias is None else shift * scale + norm.bias.double()
-    factor = scale.to(layer.weight.dtype).reshape(-1, *[1] * (layer.weight.dim() - 1))
-    return layer.weight.data * factor, bias.to(layer.weight.dtype)
-
-
-Run = Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor]
-
-
-def _plain(layer: Any, relu: bool) -> Run:
-    """By PyTorch's own functions."""
-
-    def linear(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None) -> Tensor:
-        y = F.linear(x, weight, bias)
-        return y.relu_() if relu else y
-
-    def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None) -> Tensor:
-        y = CONVOLUTIONS[type(layer)](x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-        return y.relu_() if relu else y
-
-    return linear if isinstance(layer, nn.Linear) else convolution
-
-
-def _onednn(layer: Any, relu: bool) -> Run:
-    """By oneDNN's convolution with a sum and a ReLU in the same kernel."""
-    fused = torch.ops.mkldnn._convolution_pointwise
-    shape = _geometry(layer)
-    after = "relu" if relu else "none"
-
-    def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, other: Tensor | None) -> Tensor:
-        if other is None:
-            y: Tensor = fused(x, weight, bias, *shape, after, [], "")
-            return y
-        z: Tensor = fused.binary(x, other, weight, bias, *shape, "add", 1.0, "relu", [], None)
-        return z
-
-    return convolution
-
-
-def _geometry(layer: Any) -> tuple[list[int], list[int], list[int], int]:
-    """Padding, stride, dilation and groups, as oneDNN's functions take them."""
-    return list(layer.padding), list(layer.stride), list(layer.dilation), layer.groups
-
-
 def _has_onednn(problem: Problem, layer: Any, plan: Plan) -> bool:
-    here = problem.device.type == "cpu" and problem.dtype == "float32" and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    plain = isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str)
-    return here and plain and plan.channels_last and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
+    if problem.device.type != "cpu" or problem.dtype != "float32" or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+        return False
+    if isinstance(layer, nn.Linear):
+        return hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    plain_padding = isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str)
+    return plain_padding and plan.channels_last and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
 
 
 def _module(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
@@ -250,13 +217,19 @@ def _norm_of(graph: fx.GraphModule, node: fx.Node | None, layer: fx.Node) -> nn.
     return norm if not flat or rank == 2 else None
 
 
-def _is_relu(graph: fx.GraphModule, node: fx.Node | None) -> bool:
-    if node is None:
-        return False
+def _activation(graph: fx.GraphModule, node: fx.Node | None) -> tuple[str, str] | None:
+    """The activation that a node is, of those that oneDNN can do in a layer's kernel."""
+    if node is None or not node.op.startswith("call_"):
+        return None
     if node.op == "call_module":
-        return type(_module(graph, node)) is nn.ReLU and _once(graph, node)
-    method = node.op == "call_method" and node.target in ("relu", "relu_")
-    return (method or (node.op == "call_function" and node.target in RELUS)) and len(node.args) >= 1
+        module = _module(graph, node)
+        if type(module) is nn.GELU:
+            return GELUS.get(module.approximate) if _once(graph, node) else None
+        return ACTIVATIONS.get(type(module)) if _once(graph, node) else None
+    if node.target is F.gelu:
+        plain_call = len(node.args) == 1 and set(node.kwargs) <= {"approximate"}
+        return GELUS.get(str(node.kwargs.get("approximate", "none"))) if plain_call else None
+    return ACTIVATIONS.get(node.target) if len(node.args) == 1 and set(node.kwargs) <= {"inplace"} else None
 
 
 def _summand(node: fx.Node | None, one: fx.Node) -> fx.Node | None:

@@ -34,6 +34,11 @@ class Plan:
     workers: int = 1
     why: str = ""
 
+    @property
+    def threads_each(self) -> int:
+        """The threads of each worker; of the caller too, whose own would spin on the cores of the others."""
+        return max(1, self.threads // self.workers)
+
     def as_dict(self) -> dict[str, Any]:
         """For the run file."""
         return asdict(self)

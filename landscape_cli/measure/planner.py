@@ -323,7 +323,7 @@ def _seconds(problem: Problem, planes: Sequence[Plane], plan: Plan, expected: fl
     few = replace(problem, splits={name: split.head(count) for name, split in problem.splits.items()})
     directions, batchnorm, points = _probes(planes)[0]
     points = np.repeat(points[:1], plan.points_per_pass, axis=0)
-    with threads(plan.threads):
+    with threads(plan.threads_each):
         measure = prepare(few, directions, batchnorm, plan)
         taken = [_timed(measure, points, problem.device) for _ in range(3)][1:]
     share = sum(len(split) for split in few.splits.values()) / total

@@ -25,7 +25,6 @@ Elementwise = Callable[[Tensor], Tensor]
 IN_PLACE: dict[type, Elementwise] = {nn.ReLU: torch.relu_, nn.Tanh: torch.tanh_, nn.Sigmoid: torch.sigmoid_}
 ELEMENTWISE = (nn.GELU, nn.SiLU, nn.ELU, nn.LeakyReLU, nn.Softplus, nn.Hardtanh, nn.Hardswish, nn.Mish, nn.SELU)
 CACHED = 1 << 26  # values of the first layer's products that are kept from pass to pass
-NOTHING = (nn.Identity, nn.Dropout)  # in eval mode
 FUNCTIONS: dict[Any, Elementwise] = {
     F.relu: torch.relu_, torch.relu: torch.relu_, torch.tanh: torch.tanh_, torch.sigmoid: torch.sigmoid_,
     F.gelu: F.gelu, F.silu: F.silu, "relu": torch.relu_, "tanh": torch.tanh_, "sigmoid": torch.sigmoid_,
@@ -145,8 +144,6 @@ def _add(
         layers[-1] = _with_norm(layers[-1], str(node.target), module, node, problem, directions)
     elif _flattens(node, module) and not layers:
         return  # the first layer takes its samples flat
-    elif type(module) in NOTHING:
-        return
     elif (function := _elementwise(node, module)) is not None and layers:
         layers[-1].then.append(function)
     else:

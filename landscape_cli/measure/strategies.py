@@ -80,15 +80,15 @@ def _means(problem: Problem, split: Split, forward: Callable[[Inputs], Tensor], 
             rows[:, where] = problem.loss(forward(inputs).to(there), targets)
 
     batches = split.batches(plan.batch, problem.device, problem.copies)
-    for _ in _workers(plan.workers, plan.threads).map(one, batches) if plan.workers > 1 else map(one, batches):
+    for _ in _workers(plan.workers, plan.threads_each).map(one, batches) if plan.workers > 1 else map(one, batches):
         pass
     return reduce_groups(rows, split)
 
 
 @functools.cache
 def _workers(count: int, threads: int) -> ThreadPoolExecutor:
-    """Threads that share those of the CPU; kept, because starting them costs as much as a small pass."""
-    return ThreadPoolExecutor(count, "landscape", initializer=lambda: torch.set_num_threads(max(1, threads // count)))
+    """Workers of so many threads each; kept, because starting them costs as much as a small pass."""
+    return ThreadPoolExecutor(count, "landscape", initializer=lambda: torch.set_num_threads(threads))
 
 
 def mover(problem: Problem, directions: Sequence[Direction]) -> Callable[[list[float]], None]:
