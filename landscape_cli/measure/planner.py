@@ -1,8 +1,8 @@
 """What fits and what is fastest: the plan of a run.
 
 A run of less than ten seconds takes the rule of thumb. For a longer one the candidates are timed on the first samples
-of the real problem, for about a twentieth of the estimated time, and the fastest is taken. Either way a candidate
-must agree with a plain pass.
+of the real problem, for a fiftieth of the time that the best of them would take, and the fastest is taken. Either way
+a candidate must agree with a plain pass.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ ACTIVATION_BYTES = 8 << 20  # of the largest activation of a batch; above 32 MB 
 STACKED_BYTES = 16 << 20  # of the same over all points of a pass, when many are measured in one
 BATCH_CAP = 4096
 SHORT = 10.0  # seconds of a run that are not worth timing candidates for
-SHARE = 0.05  # of the estimated run that the timing may take
+SHARE = 0.02  # of the run that the timing may take, by the best candidate so far
 USUAL = ("stacked", "folded", "in place")  # the strategies that usually pay, in this order
 TINY = 0.005  # seconds of a point below which a pass has too little work for all threads
 WEIGHTS_SHARE = 0.1  # of the free memory that the weights of a pass may take
 CHECKED = 64  # samples on which a candidate must agree with a plain pass
-TRIAL = 0.08  # seconds that one timed pass should take
+TRIAL = 0.03  # seconds that one timed pass should take
 POINTS = {"cpu": (64, 32, 16, 8), "cuda": (256, 1024, 64, 16)}  # per pass that takes many, the best guess first
 BATCHES = {"cpu": (8, 16, 32, 64, 125, 250, 600), "cuda": (256, 1024, 4096)}
 
@@ -72,7 +72,7 @@ def choose(problem: Problem, planes: Sequence[Plane] = (), settings: RunSettings
     with problem.measuring():
         base, slow = _that_fits(problem, planes, _in_place(problem, asked))
         bench = Bench(problem, planes, asked, base, slow)
-        return bench.by_rule() if points * slow < SHORT else bench.by_time(SHARE * points * slow)
+        return bench.by_rule() if points * slow < SHORT else bench.by_time(points)
 
 
 def _that_fits(problem: Problem, planes: Sequence[Plane], plan: Plan) -> tuple[Plan, float]:
@@ -121,13 +121,17 @@ class Bench:
                 raise fault
         return Choice(replace(self.base, why="rule of thumb"), self.slow, tuple(notes))
 
-    def by_time(self, budget: float) -> Choice:
+    def by_time(self, points: int) -> Choice:
         """The fastest: of the strategies first, then of the variants of the best one, while the time lasts."""
-        until = time.perf_counter() + budget
+        began = time.perf_counter()
         notes: list[str] = []
-        trials: list[Trial] = []
-        for wanted in [*self._usual(USUAL), *([] if self.asked.strategy else [self.base, *self._mapped()])]:
-            if trials and time.perf_counter() > until:
+        trials = [Trial(self.base, self.slow)] if self.asked.strategy in (None, self.base.strategy) else []
+
+        def late() -> bool:
+            return time.perf_counter() - began > SHARE * points * min(trial.seconds for trial in trials)
+
+        for wanted in [*self._usual(USUAL), *([] if self.asked.strategy else self._mapped())]:
+            if len(trials) > 1 and late():
                 break
             plan, fault = self._working(wanted)
             if fault is None:
@@ -139,7 +143,7 @@ class Bench:
         for stage in (self._other_batches, self._other_points, self._other_threads):
             best = min(trials, key=lambda trial: trial.seconds).plan
             for plan in stage(best):
-                if time.perf_counter() > until:
+                if late():
                     break
                 if self._fault(plan) is None:
                     trials.append(Trial(plan, self._time(plan)))
