@@ -629,3 +629,17 @@ def test_no_more_points_are_measured_in_a_pass_than_copies_of_the_weights_fit(mo
     monkeypatch.setattr(planner, "free_bytes", lambda device: 55 * weights)
     assert planner.choose(problem, [plane]).plan.points_per_pass == 5
     assert planner.choose(problem, [plane], RunSettings(points_per_pass=7)).plan.points_per_pass == 7
+
+
+def test_what_holds_the_weights_many_times_is_not_tried_where_they_hardly_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    def too_large(*args: Any) -> Any:
+        raise AssertionError("it would have been killed")
+
+    problem, plane, _ = case("perceptron")
+    weights = sum(t.numel() * 4 for t in problem.centre.values())
+    monkeypatch.setattr(planner, "free_bytes", lambda device: 30 * weights)
+    for name in strategies.MANY:
+        monkeypatch.setitem(STRATEGIES, name, too_large)
+    for short in (0.0, 1e9):
+        monkeypatch.setattr(planner, "SHORT", short)
+        assert planner.choose(problem, [plane]).plan.strategy in ("folded", "in place")

@@ -35,6 +35,7 @@ SHORT = 10.0  # seconds of a run that are not worth timing candidates for
 SHARE = 0.02  # of the run that the timing may take, by the best candidate so far
 USUAL = ("stacked", "folded", "in place")  # the strategies that usually pay, in this order
 TINY = 0.005  # seconds of a point below which a pass has too little work for all threads
+COPIES = 4  # of the weights that must fit where many points are measured in a pass
 WEIGHTS_SHARE = 0.1  # of the free memory that the weights of a pass may take
 CHECKED = 64  # samples on which a candidate must agree with a plain pass
 TRIAL = 0.03  # seconds that one timed pass should take
@@ -156,6 +157,8 @@ class Bench:
 
     def _usual(self, names: tuple[str, ...]) -> Iterator[Plan]:
         """One plan for each strategy, or for the one that is asked for; the best guess first."""
+        if not self.asked.strategy and self._room < COPIES:  # too large to be held several times: not even to try
+            names = tuple(name for name in names if name not in MANY)
         images = any(t.dim() == 4 for s in self.problem.splits.values() for t in data.leaves(s.inputs))
         for name in (self.asked.strategy,) if self.asked.strategy else names:
             many = name in MANY
