@@ -119,6 +119,10 @@ class Loss:
         chunks = zip(torch.split(outputs, size), torch.split(targets, size), strict=True)
         return torch.cat([self._rows(out.double(), tgt) for out, tgt in chunks], dim=1)
 
+    def alone(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Per-sample loss of one batch, float64, without the metrics. (B, ...), (B, ...) -> (B,)"""
+        return self.loss(outputs.double(), targets, self.settings)
+
     def _rows(self, outputs: Tensor, targets: Tensor) -> Tensor:
         functions = [self.loss, *self.metrics.values()]
         return torch.stack([function(outputs, targets, self.settings) for function in functions])

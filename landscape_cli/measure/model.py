@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.measure import data
@@ -97,18 +98,6 @@ def attributes_kept(model: nn.Module) -> Iterator[None]:
             module._parameters.update(parameters)
 
 
-def stores_on_itself(model: nn.Module, run: Callable[[], object]) -> bool:
-    """True if a forward pass leaves something new on a module: two at a time would see each other's."""
-    before = {module: dict(vars(module)) for module in model.modules()}
-    with attributes_kept(model):
-        run()
-        return any(
-            name not in before[module] or before[module][name] is not value
-            for module in before
-            for name, value in vars(module).items()
-        )
-
-
 def out_of_memory(error: BaseException) -> bool:
     """True for what the allocators raise; the CPU's is a plain RuntimeError."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "allocate memory" in str(error)
@@ -141,6 +130,18 @@ def forward_of(model: Callable[..., Any], settings: ModelSettings) -> Callable[[
                 "do the data's shape and type fit? see scale, dtype and model.call; --debug shows the traceback",
             ) from error
         return _output(answer, settings.output)
+
+    return forward
+
+
+def functional(model: nn.Module, settings: ModelSettings) -> Callable[[dict[str, Tensor], Inputs], Tensor]:
+    """The model's predictions as a function of parameters by name, in the place of its own, and of inputs."""
+
+    def forward(parameters: dict[str, Tensor], inputs: Inputs) -> Tensor:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            return functional_call(model, parameters, args, kwargs)
+
+        return forward_of(call, settings)(inputs)
 
     return forward
 

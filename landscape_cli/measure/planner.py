@@ -21,7 +21,7 @@ from landscape_cli.errors import LandscapeError, one_of
 from landscape_cli.measure import data
 from landscape_cli.measure.directions import Direction, Plane
 from landscape_cli.measure.evaluate import threads
-from landscape_cli.measure.model import memory_named, out_of_memory, stores_on_itself
+from landscape_cli.measure.model import memory_named, out_of_memory
 from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem, free_bytes, plain_loss
 from landscape_cli.measure.strategies import MANY, STRATEGIES, Measure, mover, prepare
@@ -39,6 +39,7 @@ COPIES = 4  # of the weights that must fit where many points are measured in a p
 WEIGHTS_SHARE = 0.1  # of the free memory that the weights of a pass may take
 CHECKED = 64  # samples on which a candidate must agree with a plain pass
 TRIAL = 0.03  # seconds that one timed pass should take
+ALIKE = 1.05  # times as slow is as fast: timings of a few passes say no more
 POINTS = {"cpu": (64, 32, 16, 8), "cuda": (256, 1024, 64, 16)}  # per pass that takes many, the best guess first
 BATCHES = {"cpu": (8, 16, 32, 64, 125, 250, 600), "cuda": (256, 1024, 4096)}
 
@@ -90,14 +91,9 @@ def _that_fits(problem: Problem, planes: Sequence[Plane], plan: Plan) -> tuple[P
 
 
 def suits(problem: Problem, planes: Sequence[Plane], plan: Plan) -> bool:
-    """True if every plane can be measured by this plan."""
-    try:
-        with problem.measuring():
-            for directions, batchnorm, _ in _probes(planes):
-                prepare(problem, directions, batchnorm, plan)
-    except LandscapeError:
-        return False
-    return True
+    """True if every plane can be measured by this plan, and agrees with a plain pass."""
+    with problem.measuring():
+        return Bench(problem, planes, RunSettings(), plan, 0.0)._fault(plan) is None
 
 
 @dataclass(frozen=True)
@@ -142,7 +138,7 @@ class Bench:
                 if self.asked.strategy is not None:
                     raise fault
         for stage in (self._other_batches, self._other_points, self._other_threads):
-            best = min(trials, key=lambda trial: trial.seconds).plan
+            best = _best(trials)
             for plan in stage(best):
                 if late():
                     break
@@ -202,22 +198,18 @@ class Bench:
     def _other_threads(self, best: Plan) -> Iterator[Plan]:
         """Several batches at a time on a share of the threads each; one thread where there is little work.
 
-        Not of a user's own loss, nor of a model that stores on itself: they need not be fit for it.
+        Of a traced model alone, which keeps nothing from pass to pass, and not with a user's own loss: neither they
+        nor the model itself need be fit for several threads.
         """
         if best.threads == 1 or not self._on_cpu:
             return
-        if best.strategy not in MANY and not self.problem.loss.code and not self._stores():
+        if best.strategy == "folded" and not self.problem.loss.code:
             for workers in sorted({2, best.threads}):
                 for batch in {best.batch, max(1, best.batch // 2)} if not self.asked.batch_size else {best.batch}:
                     if batch * workers <= _most(self.problem):
                         yield replace(best, batch=batch, workers=workers)
         if self.slow < TINY:
             yield replace(best, threads=1)
-
-    def _stores(self) -> bool:
-        split = next(iter(self.problem.splits.values()))
-        inputs = split.rows(slice(0, 1), self.problem.device)[0]
-        return stores_on_itself(self.problem.model, lambda: self.problem.forward(inputs))
 
     def _working(self, plan: Plan) -> tuple[Plan, LandscapeError | None]:
         """The plan, in the plain layout where the model cannot take its channels last; and why it is dropped."""
@@ -242,10 +234,13 @@ class Bench:
                             return LandscapeError(f"it {what}", "--strategy 'in place' is a plain pass")
         except LandscapeError as error:
             return error
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
+        except Exception as error:  # what the model itself cannot do, a plain pass has told by now
+            if out_of_memory(error):
+                return LandscapeError("it does not fit in memory", "take a smaller batch")
+            if plan.strategy == "in place":
                 raise
-            return LandscapeError("it does not fit in memory", "take a smaller batch")
+            first = (str(error).splitlines() or [""])[0]
+            return LandscapeError(f"{type(error).__name__}: {first}", "use --strategy 'in place'")
         return None
 
     @functools.cached_property
@@ -268,6 +263,13 @@ class Bench:
             if not out_of_memory(error):
                 raise
             return math.inf
+
+
+def _best(trials: list[Trial]) -> Plan:
+    """The fastest, or what is as fast and can be shared among threads."""
+    fastest = min(trials, key=lambda trial: trial.seconds)
+    shared = [t for t in trials if t.plan.strategy == "folded" and t.seconds < ALIKE * fastest.seconds]
+    return min(shared, key=lambda trial: trial.seconds).plan if shared else fastest.plan
 
 
 def _fastest(trials: list[Trial], notes: list[str]) -> Choice:
@@ -296,14 +298,22 @@ def _kind(problem: Problem) -> str:
 
 
 def _probes(planes: Sequence[Plane]) -> list[tuple[tuple[Direction, ...], str, Floats]]:
-    """Of each plane its directions, its policy and three points: the farthest, and two on the way there.
+    """Of each plane its directions, its policy and three points: a corner, and two near other sides of the centre.
 
-    Far out both ways may overflow, and would agree; without planes there is the centre.
+    Far out both ways may overflow, and would agree; points on one ray may move some parameter not at all. Without
+    planes there is the centre.
     """
     found = []
     for plane in planes:
-        far = plane.coordinates[np.abs(plane.coordinates).sum(axis=1).argmax()]
-        found.append((plane.directions, plane.batchnorm, np.array([far, 0.3 * far, 0.03 * far])))
+        ends = np.array([axis.values[[0, -1]] for axis in (plane.x, plane.y) if axis is not None])  # (d, 2)
+        swapped = np.abs(ends).argmax(axis=1)
+        far = ends[range(len(ends)), swapped]
+        back = ends[range(len(ends)), 1 - swapped]
+        back = np.where(back == 0, far, back)
+        skew = np.array([0.3, 0.17])[: len(ends)]
+        near = np.where(range(len(ends)), far, back)  # one axis on its other side, then the other one
+        points = np.array([far, skew * near, 0.1 * skew * np.where(range(len(ends)), back, far)])
+        found.append((plane.directions, plane.batchnorm, points))
     return found or [((), "frozen", np.zeros((1, 0)))]
 
 

@@ -8,8 +8,9 @@ LandscapeError where it cannot be had for this model.
 from __future__ import annotations
 
 import functools
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ from landscape_cli.measure.stacking import stack_of
 from landscape_cli.profile import Floats
 
 Measure = Callable[[Floats], dict[str, Tensor]]
+Batch = tuple[slice, Inputs, Tensor]
 Strategy = Callable[[Problem, Sequence[Direction], str, Plan], Measure]
 PIECE = 1 << 20  # values that are moved at a time; smaller tensors are moved together
 
@@ -74,15 +76,29 @@ def _means(problem: Problem, split: Split, forward: Callable[[Inputs], Tensor], 
     there = sums_on(problem.device)
     rows = torch.empty(1 + len(problem.loss.metrics), len(split), dtype=torch.float64, device=there)
 
-    def one(batch: tuple[slice, Inputs, Tensor]) -> None:
+    def one(batch: Batch) -> None:
         where, inputs, targets = batch
         with torch.no_grad():
             rows[:, where] = problem.loss(forward(inputs).to(there), targets)
 
     batches = split.batches(plan.batch, problem.device, problem.copies)
-    for _ in _workers(plan.workers, plan.threads_each).map(one, batches) if plan.workers > 1 else map(one, batches):
-        pass
+    if plan.workers > 1:
+        _share(plan, one, batches)
+    else:
+        for batch in batches:
+            one(batch)
     return reduce_groups(rows, split)
+
+
+def _share(plan: Plan, one: Callable[[Batch], None], batches: Iterable[Batch]) -> None:
+    """Hand the batches to the workers, each of whom has one waiting at most."""
+    pool, waiting = _workers(plan.workers, plan.threads_each), deque[Future[None]]()
+    for batch in batches:
+        waiting.append(pool.submit(one, batch))
+        if len(waiting) > 2 * plan.workers:
+            waiting.popleft().result()
+    for last in waiting:
+        last.result()
 
 
 @functools.cache
