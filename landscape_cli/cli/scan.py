@@ -176,13 +176,13 @@ class Scan:
         from landscape_cli.measure.memory import keep_freed_memory
         from landscape_cli.measure.scan import load_planes, load_problem
 
-        keep_freed_memory()
         existing = self._existing()
         loaded = load_problem(self.job, store.READERS)
         problem = loaded.problem
         if existing:
             refuse_another_problem(existing, problem.hashes, self.path)
         planes = load_planes(self.job, loaded, store.READERS)
+        keep_freed_memory()  # of the passes; what loading took is given back
         wanted = [plane for plane in planes if not self._finished(existing, plane)]
         if existing and not wanted:
             CONSOLE.note(f"nothing to do: {self.path.name} holds all that this job asks for; next: {self._next()}")
@@ -370,9 +370,9 @@ def plan_lines(job: Job, needed: int) -> str:
     from landscape_cli.measure.memory import keep_freed_memory
     from landscape_cli.measure.scan import load_planes, load_problem
 
-    keep_freed_memory()  # as the scan will
     loaded = load_problem(job, store.READERS)
     problem, planes = loaded.problem, load_planes(job, loaded, store.READERS)
+    keep_freed_memory()  # as the scan will
     choice = planner.choose(problem, planes, job.run)
     plan = choice.plan
     most = max((len(plane.directions) for plane in planes), default=0)

@@ -237,9 +237,9 @@ def scaled(
 
     def some(names: list[str]) -> Tensors:
         live = [name for name in names if name not in still]
-        against = {n: earlier.parameters[n].double() for n in live} if earlier else None
-        weights = {n: problem.centre[n].double() for n in live}
-        made = NORMALISATIONS[normalize]({n: drawn[n].double() for n in live}, weights, dims, against)
+        against = {n: earlier.parameters[n] for n in live} if earlier else None
+        weights = {n: problem.centre[n] for n in live}
+        made = NORMALISATIONS[normalize]({n: drawn[n] for n in live}, weights, dims, against)
         return {n: made[n].to(problem.centre[n]) if n in made else torch.zeros_like(problem.centre[n]) for n in names}
 
     if normalize not in TENSORWISE:

@@ -206,6 +206,7 @@ def free_bytes(device: torch.device) -> float:
     return int(found[1]) * 1024.0 if found else math.inf
 
 
+PIECE = 1 << 22  # values that are held in float64 at a time
 PROBE = 64  # samples of the pass that looks whether everything fits together
 
 
@@ -268,7 +269,7 @@ def _check_labels(settings: LossSettings, outputs: Tensor, split: Split) -> None
 
 
 def _facts(named: Mapping[str, nn.Parameter], centre: Tensors, loss: LossSettings) -> dict[str, Any]:
-    squares = sum(float((t.double() ** 2).sum()) for t in centre.values())
+    squares = sum(float((p.double() ** 2).sum()) for t in centre.values() for p in torch.split(t.reshape(-1), PIECE))
     return {
         "parameters": sum(p.numel() for p in named.values()),
         "selected": sum(t.numel() for t in centre.values()),
@@ -285,7 +286,8 @@ def _weights_sha256(model: nn.Module) -> str:
         if isinstance(tensor, Tensor):
             digest.update(f"{name} {tuple(tensor.shape)}".encode())
             # as float64, so that a float64 run of a float32 checkpoint has the same weights
-            digest.update(data.tensor_bytes(tensor.double() if tensor.is_floating_point() else tensor))
+            for piece in torch.split(tensor.detach().reshape(-1), PIECE):
+                digest.update(data.tensor_bytes(piece.double() if piece.is_floating_point() else piece))
     return digest.hexdigest()
 
 
