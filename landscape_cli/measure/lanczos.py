@@ -81,8 +81,9 @@ def lanczos(
 
     A pair is converged when its residual is at most tolerance·|λ|, or when it is zero to rounding: value and residual
     both at most 16·eps·‖A‖. One start shows one vector of each eigenspace, so values count as found only when a fresh
-    start, orthogonal to them, has shown nothing new in twelve products or has run out of new directions. Pairs whose
-    residual is at the level of rounding are not worked on any further, converged or not.
+    start, orthogonal to them, has shown nothing new in twelve products or has run out of new directions. A further
+    copy that stands out by little of the spectrum's width may still be missed. Pairs whose residual is at the level of
+    rounding are not worked on any further, converged or not.
 
     Args:
         size: P. Where top + bottom ≥ P all of the spectrum is found, and the two ends overlap.
@@ -243,6 +244,7 @@ class _Krylov:
         self.projected[:] = 0
         np.fill_diagonal(self.projected[: self.count, : self.count], kept.values)
         lost = self.lost[:, :count] @ kept.rotation
+        lost[np.abs(lost) <= kept.rounding] = 0  # counted as rounding already
         self.lost = np.pad(lost, ((0, 0), (0, self.rows - self.count)))
 
 
@@ -266,7 +268,10 @@ class _Ends:
 
     def fine(self, pairs: _Pairs, searches: int) -> BoolArray:
         """Which pairs need no more work; each search leaves the next half of what is left of the tolerance."""
-        allowed = self.tolerance * (1 - 0.5 ** (searches + 1)) * np.abs(pairs.values)
+        size = np.abs(pairs.values)
+        allowed = self.tolerance * (1 - 0.5 ** (searches + 1)) * size
+        if (size[self.chosen(len(size))] <= pairs.rounding).any():  # another zero must not mix with what is less exact
+            allowed = np.zeros_like(size)
         return np.asarray(pairs.residuals <= np.maximum(allowed, pairs.rounding))
 
     def kept(self, pairs: _Pairs, fine: BoolArray) -> _Pairs:
