@@ -20,6 +20,8 @@ from typing import Any
 from landscape_cli.errors import LandscapeError, one_of
 from landscape_cli.settings import (
     DataSettings,
+    GradientSettings,
+    HessianSettings,
     Job,
     LossSettings,
     ModelSettings,
@@ -39,7 +41,8 @@ class Layer:
     folder: Path
 
 
-SECTIONS: dict[str, type] = {"model": ModelSettings, "loss": LossSettings, "run": RunSettings}
+OPTIONAL: dict[str, type] = {"gradient": GradientSettings, "hessian": HessianSettings}  # measured where they are named
+SECTIONS: dict[str, type] = {"model": ModelSettings, "loss": LossSettings, "run": RunSettings, **OPTIONAL}
 TABLES: dict[str, type] = {"data": DataSettings, "planes": PlaneSettings}
 DEFAULT = "default"
 
@@ -100,6 +103,8 @@ def _flatten(tree: Mapping[str, Any]) -> dict[tuple[str, ...], Any]:
             raise LandscapeError(f"{section} must be a table", f"write [{section}] above its keys")
         if section in SECTIONS:
             flat |= {(section, key): value for key, value in body.items()}
+            if section in OPTIONAL:
+                flat.setdefault((section,), {})
             continue
         for name, table in body.items():
             if not isinstance(table, dict):
@@ -146,7 +151,7 @@ def _locate(path: tuple[str, ...]) -> tuple[str, str, tuple[str, ...]]:
             f"{path[0]} needs a name of letters, digits, - and _: {table!r}", f"write {path[0]}.NAME.key=value"
         )
     if not rest:
-        if depth == 2:
+        if depth == 2 or table in OPTIONAL:
             return table, "", ()
         raise LandscapeError(f"{table} is a section, not a key", f"write {table}.key=value")
     kind = {**SECTIONS, **TABLES}[path[0]]
@@ -173,8 +178,9 @@ def _build(merged: dict[str, dict[str, Any]], sources: dict[str, str], folder: P
     run = settings(RunSettings, "run")
     planes = {name: plane_with_defaults(name, plane, run.seed) for name, plane in tables("planes").items()}
     job = Job(
-        settings(ModelSettings, "model"), tables("data"), settings(LossSettings, "loss"), planes, run, folder, sources
-    )
+        settings(ModelSettings, "model"), tables("data"), settings(LossSettings, "loss"), planes, run, folder, sources,
+        **{name: settings(kind, name) for name, kind in OPTIONAL.items() if name in merged},
+    )  # fmt: skip
     _check_present(job)
     check(job)
     return job
@@ -245,7 +251,8 @@ def joined(stored: str, folder: Path, job: Job) -> Job:
         before = resolve([Layer("file", _flatten(tomllib.loads(stored)), folder)], job.folder)
     except (tomllib.TOMLDecodeError, LandscapeError):
         return job  # made by Python, which has no job, or by another version
-    return dataclasses.replace(job, planes={**before.planes, **job.planes})
+    kept = {name: getattr(job, name) or getattr(before, name) for name in OPTIONAL}
+    return dataclasses.replace(job, planes={**before.planes, **job.planes}, **kept)
 
 
 def to_toml(job: Job) -> str:
@@ -262,5 +269,6 @@ def to_toml(job: Job) -> str:
             "loss": table(job.loss),
             "planes": {name: table(plane) for name, plane in job.planes.items()},
             "run": table(job.run),
+            **{name: table(getattr(job, name)) for name in OPTIONAL if getattr(job, name) is not None},
         }
     )

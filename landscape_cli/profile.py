@@ -205,6 +205,61 @@ class PlaneRecord:
 
 
 @dataclass(frozen=True)
+class Section:
+    """What is measured at the checkpoint in all its parameters: the gradient, the Hessian.
+
+    Attributes:
+        settings: everything its fingerprint is made of.
+        arrays: by name, as SECTION_ARRAYS describes them; none until it is complete.
+        facts: names, counts, and how it was measured.
+        argv: the command that measures it.
+    """
+
+    settings: Mapping[str, Any]
+    fingerprint: str
+    arrays: Mapping[str, Floats] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    argv: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """It has been measured; there is nothing in between."""
+        return bool(self.arrays)
+
+
+# Of each section its arrays: {section: {array: (rank, units, description)}}. P parameters, G sample groups.
+SECTION_ARRAYS: dict[str, dict[str, tuple[int, str, str]]] = {
+    "gradient": {
+        "group_sizes": (1, "1", "weight of each sample group [G]"),
+        "group_losses": (1, "loss", "mean loss of each sample group [G]"),
+        "group_products": (2, "loss^2/parameter^2", "inner products of the groups' mean gradients [G, G]"),
+        "layer_norms": (1, "loss/parameter", "norm of the mean gradient of each parameter tensor"),
+        "weight_norms": (1, "parameter", "norm of each parameter tensor"),
+        "sample_squares": (1, "loss^2/parameter^2", "summed squares of each group's per-sample gradients [G]"),
+        "sample_counts": (1, "1", "samples of each group [G]"),
+        "pair_products": (1, "loss^4/parameter^4", "squared products of differences of sample gradients: mean tr(S S)"),
+    },
+    "hessian": {
+        "top": (1, "loss/parameter^2", "largest eigenvalues, descending"),
+        "top_residuals": (1, "loss/parameter^2", "norm of Hu - value u"),
+        "top_converged": (1, "1", "1 where the residual is small enough"),
+        "top_groups": (2, "loss/parameter^2", "curvature along each eigenvector over each sample group [k, G]"),
+        "bottom": (1, "loss/parameter^2", "smallest eigenvalues, ascending"),
+        "bottom_residuals": (1, "loss/parameter^2", "norm of Hu - value u"),
+        "bottom_converged": (1, "1", "1 where the residual is small enough"),
+        "bottom_groups": (2, "loss/parameter^2", "curvature along each eigenvector over each sample group [k, G]"),
+        "group_sizes": (1, "1", "weight of each sample group [G]"),
+        "trace_exact": (0, "loss/parameter^2", "trace over the sketched subspace (Hutch++)"),
+        "trace_residuals": (1, "loss/parameter^2", "estimates of the trace of the remainder"),
+        "squares": (1, "loss^2/parameter^4", "estimates of the squared Frobenius norm"),
+        "density_nodes": (2, "loss/parameter^2", "nodes of the spectral density [starts, steps]"),
+        "density_weights": (2, "1", "their weights, which sum to 1 per start [starts, steps]"),
+    },
+}
+OPTIONAL_ARRAYS = ("pair_products", "density_nodes", "density_weights")
+
+
+@dataclass(frozen=True)
 class Provenance:
     """What was run, with what, when and by which version.
 
@@ -249,11 +304,13 @@ class Profile:
     provenance: Provenance
     centre: Mapping[str, Centre]
     planes: Mapping[str, PlaneRecord]
+    sections: Mapping[str, Section] = field(default_factory=dict)
 
     @property
     def complete(self) -> bool:
-        """Every section has been measured in full."""
-        return all(plane.complete for plane in self.planes.values())
+        """Everything has been measured in full."""
+        sections = all(section.complete for section in self.sections.values())
+        return sections and all(plane.complete for plane in self.planes.values())
 
     @property
     def done(self) -> tuple[int, int]:

@@ -77,6 +77,31 @@ class PlaneSettings:
 
 
 @dataclass(frozen=True)
+class GradientSettings:
+    """[gradient]: the gradient of the first split's mean loss at the checkpoint, and how it varies over samples."""
+
+    samples: int | None = None  # a fixed seeded subset of this size
+    seed: int = 0  # of the subset
+
+
+@dataclass(frozen=True)
+class HessianSettings:
+    """[hessian]: the second derivatives of the first split's mean loss at the checkpoint."""
+
+    top: int = 5  # largest eigenvalues
+    bottom: int = 2  # smallest eigenvalues
+    tolerance: float = 1e-3  # of a residual, relative to its eigenvalue
+    products: int = 300  # the most that the eigenvalues may take
+    probes: int = 10  # of the trace: three products each
+    density: bool = False  # the spectral density: starts x steps products
+    starts: int = 10
+    steps: int = 80
+    dtype: str | None = None  # float64: products in double precision, whatever the run's dtype
+    samples: int | None = None  # a fixed seeded subset of this size
+    seed: int = 0  # of the subset, and of every random start
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """[run]: where and how; none of it but dtype changes what is measured."""
 
@@ -99,6 +124,8 @@ class Job:
     run: RunSettings
     folder: Path
     sources: Mapping[str, str]
+    gradient: GradientSettings | None = None  # None: not asked for
+    hessian: HessianSettings | None = None
 
 
 # What a plane's settings are where it does not say, by its directions' kind; others follow "random".
@@ -131,6 +158,23 @@ def plane_with_defaults(name: str, plane: PlaneSettings, seed: int) -> PlaneSett
     return dataclasses.replace(plane, **{k: v for k, v in defaults.items() if getattr(plane, k) is None})
 
 
+def _check_sections(job: Job) -> None:
+    for name, section in (("gradient", job.gradient), ("hessian", job.hessian)):
+        if section is not None:
+            _positive(f"{name}.samples", section.samples)
+    hessian = job.hessian
+    if hessian is None:
+        return
+    for key in ("tolerance", "products", "starts", "steps"):
+        _positive(f"hessian.{key}", getattr(hessian, key))
+    if hessian.top < 1 or hessian.bottom < 1:
+        raise LandscapeError("hessian.top and hessian.bottom must be at least 1", "5 and 2 are the defaults")
+    if hessian.probes < 10:
+        raise LandscapeError(f"hessian.probes is {hessian.probes}", "give 10 or more: fewer say nothing of their error")
+    if hessian.dtype not in (None, "float64"):
+        raise one_of("hessian.dtype", str(hessian.dtype), ["float64"])
+
+
 CALLS = ("auto", "single", "args", "kwargs")  # values of model.call
 
 
@@ -151,6 +195,7 @@ def check(job: Job) -> None:
         raise LandscapeError(f"loss.weight_decay is {job.loss.weight_decay}", "give 0 or more")
     if not 0 <= job.loss.label_smoothing <= 1:
         raise LandscapeError("loss.label_smoothing must lie between 0 and 1", "0.1 is usual")
+    _check_sections(job)
     if job.model.call not in CALLS:
         raise one_of("value of model.call", job.model.call, [*CALLS])
 

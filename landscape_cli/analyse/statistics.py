@@ -9,6 +9,8 @@ from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.basin import basin_statistics
 from landscape_cli.analyse.checks import checks
 from landscape_cli.analyse.curvature import plane_curvature
+from landscape_cli.analyse.gradient import gradient_statistics
+from landscape_cli.analyse.hessian import hessian_statistics, learning_rates
 from landscape_cli.analyse.sharpness import plane_sharpness
 from landscape_cli.analyse.surface import surface_statistics
 from landscape_cli.profile import Centre, Estimate, Profile, Surface
@@ -29,6 +31,7 @@ def statistics(profile: Profile) -> dict[str, Any]:
     facts = profile.provenance.facts
     held = facts.get("weight_penalty")
     number = Estimate.of(float(held)) if isinstance(held, int | float) else Estimate.missing("not measured")
+    sections = {name: section for name, section in profile.sections.items() if section.complete}
     penalty = {"weight_penalty": number} if facts.get("weight_decay") else {}
     return {
         "centre": {name: {**centre_statistics(centre), **penalty} for name, centre in profile.centre.items()},
@@ -39,8 +42,9 @@ def statistics(profile: Profile) -> dict[str, Any]:
             }
             for name, plane in profile.planes.items()
         },
-        "gradient": None,
-        "hessian": None,
+        "gradient": gradient_statistics(sections["gradient"]) if "gradient" in sections else None,
+        "hessian": hessian_statistics(sections["hessian"]) if "hessian" in sections else None,
+        "learning_rate": learning_rates(sections["hessian"]) if "hessian" in sections else None,
         "sharpness": None,
         "verdict": None,
         "checks": checks(profile),

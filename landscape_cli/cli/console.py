@@ -90,24 +90,24 @@ def common(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @contextmanager
-def progress(what: str, done: int, total: int) -> Iterator[Callable[[int], None]]:
+def progress(what: str, done: int, total: int, unit: str = "points") -> Iterator[Callable[[int], None]]:
     """A bar with points/s and time left on a terminal; a plain line every 10 % elsewhere."""
     if CONSOLE.quiet:
         yield lambda points: None
     elif is_terminal(sys.stderr):
-        with _bar(what, done, total) as advance:
+        with _bar(what, done, total, unit) as advance:
             yield advance
     else:
-        yield _Lines(what, done, total)
+        yield _Lines(what, done, total, unit)
 
 
 @contextmanager
-def _bar(what: str, done: int, total: int) -> Iterator[Callable[[int], None]]:
+def _bar(what: str, done: int, total: int, unit: str) -> Iterator[Callable[[int], None]]:
     from rich.console import Console as RichConsole
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-    lines = _Lines(what, done, total)
-    columns = ("[bold]{task.description}", "{task.completed}/{task.total} points", "{task.fields[rate]}")
+    lines = _Lines(what, done, total, unit)
+    columns = ("[bold]{task.description}", "{task.completed}/{task.total} " + unit, "{task.fields[rate]}")
     console = RichConsole(stderr=True, no_color=not CONSOLE.colour_on(sys.stderr))
     with Progress(
         *map(TextColumn, columns), BarColumn(), TimeRemainingColumn(), console=console, redirect_stdout=False
@@ -116,7 +116,7 @@ def _bar(what: str, done: int, total: int) -> Iterator[Callable[[int], None]]:
 
         def advance(points: int) -> None:
             lines.count(points)
-            bar.update(task, advance=points, rate=f"{lines.rate:.3g} points/s")
+            bar.update(task, advance=points, rate=f"{lines.rate:.3g} {unit}/s")
 
         yield advance
 
@@ -124,8 +124,8 @@ def _bar(what: str, done: int, total: int) -> Iterator[Callable[[int], None]]:
 class _Lines:
     """Progress as plain lines."""
 
-    def __init__(self, what: str, done: int, total: int) -> None:
-        self.what, self.first, self.done, self.total = what, done, done, total
+    def __init__(self, what: str, done: int, total: int, unit: str) -> None:
+        self.what, self.first, self.done, self.total, self.unit = what, done, done, total, unit
         self.started = time.monotonic()
         self.tenth = 10 * done // max(1, total)
 
@@ -141,8 +141,8 @@ class _Lines:
         if 10 * self.done // max(1, self.total) > self.tenth:
             self.tenth = 10 * self.done // self.total
             left = duration((self.total - self.done) / max(1e-9, self.rate))
-            share = f"{self.tenth * 10:3d} %  {self.done}/{self.total} points"
-            tell(plain(f"{self.what}: {share}, {self.rate:.3g} points/s, {left} left"))
+            share = f"{self.tenth * 10:3d} %  {self.done}/{self.total} {self.unit}"
+            tell(plain(f"{self.what}: {share}, {self.rate:.3g} {self.unit}/s, {left} left"))
 
 
 def duration(seconds: float) -> str:

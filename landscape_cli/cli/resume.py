@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from landscape_cli.errors import LandscapeError
-from landscape_cli.profile import PlaneRecord, Profile
+from landscape_cli.profile import PlaneRecord, Profile, Section
 
 
 def refuse_another_problem(stored: Profile, hashes: Mapping[str, str], path: Path) -> None:
@@ -29,6 +29,17 @@ def refuse_another_plane(stored: PlaneRecord, settings: Mapping[str, Any], finge
     raise LandscapeError(
         f"{path.name} holds another plane called {stored.name}: it differs in {', '.join(differs)}",
         f"give the plane another name, or replace it with --force={stored.name}",
+    )
+
+
+def refuse_another_section(name: str, stored: Section, wanted: Section, path: Path) -> None:
+    """Refuse a section that was measured with other settings."""
+    if stored.fingerprint == wanted.fingerprint:
+        return
+    differs = differing(stored.settings, wanted.settings)
+    raise LandscapeError(
+        f"{path.name} holds another {name}: it differs in {', '.join(differs) or 'recipe'}",
+        f"choose another -o, or replace it with --force={name}",
     )
 
 

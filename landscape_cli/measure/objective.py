@@ -22,7 +22,7 @@ from landscape_cli.measure.folding import differentiable
 from landscape_cli.measure.model import forward_of, functional, out_of_memory
 from landscape_cli.measure.problem import Problem, Tensors
 
-STEP = 1e-2  # of a finite difference, relative: times the cube root of what float32 rounds to
+STEPS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # of a finite difference, in multiples of ‖θ‖
 AGREE = 1e-3  # relative to its norm, between two ways to one product
 PROBED = 8  # samples on which a way to products is tried
 Forward = Callable[[Tensors, Inputs], Tensor]
@@ -37,6 +37,7 @@ class Objective:
         batch: how many of them are differentiated at a time.
         forward: the model's outputs, as a function of its parameters and a batch of inputs.
         route: how products with the Hessian are formed, a name of ROUTES.
+        step: of finite differences, in multiples of ‖θ‖.
     """
 
     problem: Problem
@@ -45,6 +46,7 @@ class Objective:
     batch: int
     forward: Forward
     route: str = "double backward"
+    step: float = 1e-3
 
     @property
     def size(self) -> int:
@@ -172,10 +174,9 @@ def double_backward(objective: Objective, along: list[Tensor], rows: Tensor) -> 
 def finite_differences(objective: Objective, along: list[Tensor], rows: Tensor) -> list[Tensor]:
     """(∇L(θ + hv) - ∇L(θ - hv)) / 2h; its error is of the order of h² and of rounding / h."""
     norm = float(flat(along).double().norm())
-    scale = float(flat(objective._point()).double().norm())
     if norm == 0:
         return [torch.zeros_like(v) for v in along]
-    h = STEP * max(scale, 1e-8) / norm * torch.finfo(along[0].dtype).eps ** (1 / 3) / 4.9e-3
+    h = objective.step * (float(flat(objective._point()).double().norm()) or 1.0) / norm
 
     def at(sign: float) -> list[Tensor]:
         moved = [(p + sign * h * v).requires_grad_() for p, v in zip(objective._point(), along, strict=True)]
@@ -221,8 +222,7 @@ def make_objective(problem: Problem, split: Split, rows: Tensor, batch: int) -> 
     reference, wanted = next(((n, product) for n, product in found if product is not None), (None, None))
     if reference is None or wanted is None:
         _first_derivative(plain)
-        error = "the model has no second derivative: products with its Hessian are finite differences of gradients"
-        return replace(plain, route="finite differences"), (error,)
+        return _by_differences(plain)
     for name in list(ROUTES)[: list(ROUTES).index(reference)]:
         candidate = _folded(plain) if ROUTES[name].folded else plain
         product = None if candidate is None else _tried(candidate, name)
@@ -234,6 +234,8 @@ def make_objective(problem: Problem, split: Split, rows: Tensor, batch: int) -> 
 def _tried(objective: Objective, route: str) -> Tensor | None:
     """A product with a random vector over a few samples; None where this route does not exist for the model."""
     few = replace(objective, rows=objective.rows[:PROBED], route=route)
+    if ROUTES[route].product is double_backward and _once_differentiable(few):
+        return None
     draw = torch.Generator().manual_seed(0)
     vector = torch.randn(objective.size, generator=draw).to(objective.like)
     try:
@@ -242,6 +244,39 @@ def _tried(objective: Objective, route: str) -> Tensor | None:
         if out_of_memory(error):
             raise
         return None
+
+
+def _once_differentiable(objective: Objective) -> bool:
+    """True if the gradient's graph holds a node that would raise: a second derivative leaves it out, silently."""
+    with objective.differentiating():
+        try:
+            points = [p.requires_grad_() for p in objective._point()]
+            gradients = _gradients(objective._loss(points, objective.rows), points, create_graph=True)
+        except (RuntimeError, NotImplementedError, LandscapeError):
+            return False  # and the route will say so
+        waiting = [g.grad_fn for g in gradients if g.grad_fn is not None]
+        seen = set(waiting)
+        while waiting:
+            node = waiting.pop()
+            if node.name().endswith("Error"):
+                return True
+            following = {edge[0] for edge in node.next_functions if edge[0] is not None} - seen
+            seen |= following
+            waiting += following
+    return False
+
+
+def _by_differences(plain: Objective) -> tuple[Objective, tuple[str, ...]]:
+    """Finite differences with the step at which a longer and a shorter one agree best."""
+    tried = [_tried(replace(plain, step=step), "finite differences") for step in STEPS]
+    found = [(float((a - b).norm() / b.norm()), s) for a, b, s in zip(tried, tried[1:], STEPS[1:], strict=False)
+             if a is not None and b is not None and float(b.norm()) > 0]  # fmt: skip
+    error, step = min(found, default=(0.0, STEPS[4]))
+    note = (
+        f"the model has no second derivative: products with its Hessian are finite differences of gradients, with a "
+        f"step of {step:g}·‖θ‖, and change by {error:.1g} of their norm with the step"
+    )
+    return replace(plain, route="finite differences", step=step), (note,)
 
 
 def _close(a: Tensor, b: Tensor) -> bool:

@@ -15,7 +15,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape_cli.errors import LandscapeError
-from landscape_cli.profile import MAX_GROUPS, NAME, Axis, Centre, PlaneRecord, Profile, Provenance, Surface
+from landscape_cli.profile import (
+    MAX_GROUPS,
+    NAME,
+    OPTIONAL_ARRAYS,
+    SECTION_ARRAYS,
+    Axis,
+    Centre,
+    PlaneRecord,
+    Profile,
+    Provenance,
+    Section,
+    Surface,
+)  # fmt: skip
 from landscape_cli.store.guard import DAMAGE, array, check_tree, clean, group_of, parsed, text
 from landscape_cli.store.schema import BLOCK, FORMAT, SCHEMA_VERSION, SEAL, layout
 
@@ -89,7 +101,28 @@ def _check_format(file: h5py.File, path: Path) -> int:
 def _read_profile(file: h5py.File) -> Profile:
     centre = {name: _read_centre(group) for name, group in _groups(group_of(file, "centre"))}
     planes = {name: _read_plane(name, group, centre) for name, group in _groups(group_of(file, "planes"))}
-    return Profile(text(file, "problem"), _read_provenance(group_of(file, "provenance")), centre, planes)
+    sections = {n: _read_section(n, group_of(file, n)) for n in SECTION_ARRAYS if n in file}
+    return Profile(text(file, "problem"), _read_provenance(group_of(file, "provenance")), centre, planes, sections)
+
+
+def _read_section(name: str, group: h5py.Group) -> Section:
+    """A section whose arrays are all there, or none of them."""
+    known = SECTION_ARRAYS[name]
+    arrays = {key: array(group, key, rank) for key, (rank, _, _) in known.items() if key in group}
+    missing = [key for key in known if key not in arrays and key not in OPTIONAL_ARRAYS]
+    if arrays and missing:
+        raise ValueError(f"{group.name} has no {missing[0]}")
+    by_group = [key for key in arrays if key.startswith(("group_", "sample_")) or key.endswith("_groups")]
+    groups = {arrays[key].shape[-1] for key in by_group}
+    if len(groups) > 1 or not all(1 <= count <= MAX_GROUPS for count in groups):
+        raise ValueError(f"{group.name} has arrays over different numbers of groups")
+    if any(arrays[key].shape != arrays[f"{key.partition('_')[0]}"].shape for key in arrays if key in _PER_VALUE):
+        raise ValueError(f"{group.name} has eigenvalues without residuals")
+    settings, facts = parsed(group, "settings", dict), parsed(group, "facts", dict)
+    return Section(settings, text(group, "fingerprint"), arrays, facts, _texts(group, "argv"))
+
+
+_PER_VALUE = ("top_residuals", "top_converged", "bottom_residuals", "bottom_converged")
 
 
 def _read_provenance(group: h5py.Group) -> Provenance:

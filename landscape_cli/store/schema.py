@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landscape_cli.profile import Centre, Profile, Surface, check_names
+from landscape_cli.profile import SECTION_ARRAYS, Centre, Profile, Surface, check_names
 
 FORMAT = "landscape-profile"
 SCHEMA_VERSION = 1
@@ -24,6 +24,8 @@ SCHEMA = """
                          directions, settings, argv (JSON), fingerprint, complete ("true" or "false")
 /planes/NAME/SPLIT       loss [nx, ny], loss_groups [nx, ny, G], metrics/NAME [nx, ny], measured [nx, ny] (bool);
                          [nx] and [nx, G] for a line
+/gradient /hessian       settings, facts, argv (JSON), fingerprint, complete; when complete the arrays that
+                         profile.SECTION_ARRAYS names: the mean loss's derivatives at the checkpoint, in all parameters
 /planes/NAME/SPLIT/centre   as /centre/SPLIT, where batch norm is recomputed: the checkpoint under that policy
 
 The file begins with a user block of 512 bytes that names the format and the SHA-256 of all that follows: damage is
@@ -91,6 +93,17 @@ def layout(profile: Profile) -> Layout:
             datasets |= _surface_layout(f"{at}/{split}", surface)
             if surface.centre is not profile.centre[split]:
                 datasets |= _centre_layout(f"{at}/{split}/centre", surface.centre)
+    for name, section in profile.sections.items():
+        attributes[f"/{name}"] = {
+            "settings": _json(section.settings),
+            "facts": _json(section.facts),
+            "argv": _json(list(section.argv)),
+            "fingerprint": section.fingerprint,
+            "complete": "true" if section.complete else "false",
+        }
+        for key, values in section.arrays.items():
+            _, units, text = SECTION_ARRAYS[name][key]
+            datasets[f"/{name}/{key}"] = Dataset(np.asarray(values, dtype=np.float64), units, text)
     return Layout(datasets, attributes)
 
 

@@ -1,0 +1,112 @@
+"""The gradient at the checkpoint: how large it is, and whether it is more than the noise of its samples."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from landscape_cli.analyse.jackknife import stderr
+from landscape_cli.analyse.paths import ITSELF
+from landscape_cli.profile import Estimate, Floats, Section
+
+VANISHING, EXPLODING = 1e-3, 1e3  # of the median of ‖∇‖/‖w‖ over the parameter tensors
+
+
+def gradient_statistics(section: Section) -> dict[str, Any]:
+    """`gradient.norm`, `.test`, `.noise_scale`, `.per_layer`; STATISTICS.md part B.
+
+    With N samples, g the mean gradient and Σ the covariance of per-sample gradients (McCandlish et al. 2018):
+    test T = N‖g‖²/tr Σ, with mean 1 where the population gradient is 0; noise_scale = tr Σ/‖G‖², ‖G‖² = ‖g‖² - tr Σ/N.
+    """
+    parts = _Parts(section)
+    everything = np.ones(len(parts.sizes), dtype=bool)
+    square, covariance, count = parts(everything)
+    signal = square - covariance / count
+    return {
+        "norm": _estimate(np.sqrt(square), lambda keep: np.sqrt(parts(keep)[0]), parts.sizes),
+        "covariance_trace": _estimate(covariance, lambda keep: parts(keep)[1], parts.sizes),
+        "test": {
+            ITSELF: Estimate.of(count * square / covariance) if covariance > 0 else Estimate.missing("undefined"),
+            "null_sd": _null_sd(section, covariance),
+        },
+        "noise_scale": _noise_scale(signal, covariance, parts),
+        **_layers(section),
+    }
+
+
+class _Parts:
+    """‖g‖², tr Σ and N over the groups that are kept."""
+
+    def __init__(self, section: Section) -> None:
+        arrays = section.arrays
+        self.sizes, self.products = arrays["group_sizes"], arrays["group_products"]
+        self.squares, self.counts = arrays["sample_squares"], arrays["sample_counts"]
+        self.exact = section.facts.get("per_sample") == "exact"
+
+    def __call__(self, keep: np.ndarray[Any, np.dtype[np.bool_]]) -> tuple[float, float, float]:
+        share = np.where(keep, self.sizes, 0.0)
+        total = share.sum()
+        share = share / total if total > 0 else share
+        square = max(0.0, float(share @ self.products @ share))
+        count = float(self.counts[keep].sum())
+        if self.exact:
+            covariance = (float(self.squares[keep].sum()) - count * square) / max(1.0, count - 1)
+        else:  # of the groups' means, times the samples of a group
+            spread = np.diag(self.products) - 2 * self.products @ share + square
+            covariance = float((self.counts * spread)[keep].sum()) / max(1, int(keep.sum()) - 1)
+        return square, max(0.0, covariance), count
+
+
+def _estimate(value: float, without: Callable[[Any], float], sizes: Floats) -> Estimate:
+    """A statistic with its jackknife error over the groups."""
+    keeps = ~np.eye(len(sizes), dtype=bool)
+    return Estimate.of(float(value), stderr(np.array([without(keep) for keep in keeps]), sizes))
+
+
+def _null_sd(section: Section, covariance: float) -> Estimate:
+    """√(2 tr Σ²)/tr Σ: how far T strays from 1 where the population gradient is 0."""
+    pairs = section.arrays.get("pair_products")
+    if pairs is None or not covariance > 0:
+        return Estimate.missing("not measured")
+    return Estimate.of(float(np.sqrt(2 * pairs.mean()) / covariance))
+
+
+def _noise_scale(signal: float, covariance: float, parts: _Parts) -> Estimate:
+    """tr Σ/‖G‖²; where ‖G‖² may be 0, a lower bound."""
+
+    def signal_of(keep: Any) -> float:
+        square, trace, count = parts(keep)
+        return square - trace / count
+
+    keeps = ~np.eye(len(parts.sizes), dtype=bool)
+    error = stderr(np.array([signal_of(keep) for keep in keeps]), parts.sizes)
+    if error is None:
+        return Estimate.missing("undefined")
+    if signal - 3 * error <= 0:
+        most = signal + 3 * error
+        return Estimate.of(covariance / most, bound="lower") if most > 0 else Estimate.missing("undefined")
+    ratios = np.array([parts(keep)[1] / signal_of(keep) for keep in keeps])
+    return Estimate.of(covariance / signal, stderr(ratios, parts.sizes))
+
+
+def _layers(section: Section) -> dict[str, Any]:
+    """Per parameter tensor the gradient's norm and its ratio to ‖w‖; which vanish or explode beside the median."""
+    names = [str(name) for name in section.facts.get("parameters", [])]
+    norms, weights = section.arrays["layer_norms"], section.arrays["weight_norms"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratios = np.where(weights > 0, norms / weights, np.nan)
+    known = ratios[np.isfinite(ratios)]
+    median = float(np.median(known)) if len(known) else 0.0
+    rows = zip(names, norms, ratios, strict=False)
+    return {
+        "per_layer": [{"name": n, "norm": Estimate.of(float(g)), "ratio": _ratio(r)} for n, g, r in rows],
+        "vanishing": [n for n, r in zip(names, ratios, strict=False) if r < VANISHING * median],
+        "exploding": [n for n, r in zip(names, ratios, strict=False) if r > EXPLODING * median],
+    }
+
+
+def _ratio(value: float) -> Estimate:
+    """A weight of norm 0 has none."""
+    return Estimate.of(float(value)) if np.isfinite(value) else Estimate.missing("undefined")

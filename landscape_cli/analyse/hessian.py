@@ -1,0 +1,119 @@
+"""The Hessian at the checkpoint: its extreme eigenvalues, trace, norm, density, and the step sizes that it allows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from landscape_cli.analyse.jackknife import stderr, without_each
+from landscape_cli.analyse.paths import ITSELF
+from landscape_cli.profile import Estimate, Floats, Section
+
+MOMENTUM = 0.9  # β of the step sizes with momentum
+NEGATIVE = -1e-3  # of max|λ|: what counts as negative mass
+
+
+def hessian_statistics(section: Section) -> dict[str, Any]:
+    """`hessian.top`, `.bottom`, `.top_ratio`, `.trace`, `.frobenius`, and of the density `.effective_rank`,
+    `.negative_mass`; `learning_rate.max_stable` follows from the largest eigenvalue. STATISTICS.md part B.
+    """
+    arrays = section.arrays
+    top, bottom = _ends(arrays, "top"), _ends(arrays, "bottom")
+    return {
+        "top": top,
+        "bottom": bottom,
+        "top_ratio": _ratio(top),
+        "trace": _trace(arrays),
+        "frobenius": _frobenius(arrays["squares"]),
+        **_density(section),
+    }
+
+
+def learning_rates(section: Section) -> dict[str, Any]:
+    """`learning_rate.max_stable`: 2/λ₁ of gradient descent, 2(1+β)/λ₁ of heavy ball, 2(1+β)/((1+2β)λ₁) of Nesterov.
+
+    Cohen et al. 2021. Undefined where λ₁ ≤ 0.
+    """
+    first = _ends(section.arrays, "top")[0][ITSELF]
+    factors = {
+        "gradient_descent": 2.0,
+        "heavy_ball": 2 * (1 + MOMENTUM),
+        "nesterov": 2 * (1 + MOMENTUM) / (1 + 2 * MOMENTUM),
+    }
+    return {"max_stable": {name: _over(factor, first) for name, factor in factors.items()}, "momentum": MOMENTUM}
+
+
+def _over(factor: float, eigenvalue: Estimate) -> Estimate:
+    if eigenvalue.status != "ok" or eigenvalue.value is None:
+        return Estimate.missing(eigenvalue.status)
+    if eigenvalue.value <= 0:
+        return Estimate.missing("undefined")
+    value = factor / eigenvalue.value
+    return Estimate.of(value, None if eigenvalue.stderr is None else value * eigenvalue.stderr / eigenvalue.value)
+
+
+def _ends(arrays: Any, end: str) -> list[dict[str, Any]]:
+    """Eigenvalues with their standard error over samples and their residual, "not converged" where that is too large.
+
+    The error is that of uᵀHu for the eigenvector as it is: the largest eigenvalue of few samples is biased upwards.
+    """
+    sizes = arrays["group_sizes"]
+    rows = zip(*(arrays[f"{end}{what}"] for what in ("", "_converged", "_groups", "_residuals")), strict=True)
+    return [
+        {ITSELF: _eigenvalue(float(value), bool(converged), groups, sizes), "residual": float(residual)}
+        for value, converged, groups, residual in rows
+    ]
+
+
+def _eigenvalue(value: float, converged: bool, groups: Floats, sizes: Floats) -> Estimate:
+    if not converged:
+        return Estimate(value, None, "not converged")
+    return Estimate.of(value, stderr(without_each(groups, sizes), sizes))
+
+
+def _ratio(top: list[dict[str, Any]]) -> Estimate:
+    """λ₁/λ₅. Jastrzębski et al. 2020."""
+    if len(top) < 5:
+        return Estimate.missing("not measured")
+    first, fifth = top[0][ITSELF], top[4][ITSELF]
+    if first.status != "ok" or fifth.status != "ok":
+        return Estimate.missing("not converged")
+    return Estimate.of(first.value / fifth.value) if fifth.value > 0 else Estimate.missing("undefined")
+
+
+def _trace(arrays: Any) -> Estimate:
+    """Hutch++: the part over the sketch and the mean of the probes, whose spread is the error. Meyer et al. 2021."""
+    residuals = arrays["trace_residuals"]
+    return Estimate.of(float(arrays["trace_exact"]) + float(residuals.mean()), _of_mean(residuals))
+
+
+def _frobenius(squares: Floats) -> Estimate:
+    """√E‖Hz‖² over random signs z."""
+    norm = float(np.sqrt(squares.mean()))
+    error = _of_mean(squares)
+    return Estimate.of(norm, None if error is None or norm == 0 else error / (2 * norm))
+
+
+def _of_mean(values: Floats) -> float | None:
+    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+
+
+def _density(section: Section) -> dict[str, Any]:
+    """(∫|λ|)²·P/∫λ², and the weight below -1e-3·max|λ|, with their errors over starts."""
+    nodes, weights = (section.arrays.get(f"density_{what}") for what in ("nodes", "weights"))
+    if nodes is None or weights is None:
+        missing = Estimate.missing("not measured")
+        return {"effective_rank": missing, "negative_mass": missing}
+    nodes = np.where(weights > 0, nodes, 0.0)
+    parameters = float(section.facts.get("parameters", 0))
+    first, second = (weights * np.abs(nodes)).sum(1), (weights * nodes**2).sum(1)
+    keeps = ~np.eye(len(nodes), dtype=bool)
+    ranks = np.array([first[k].mean() ** 2 * parameters / second[k].mean() for k in keeps if second[k].mean() > 0])
+    negative = (weights * (nodes < NEGATIVE * np.abs(nodes).max())).sum(1)
+    rank = first.mean() ** 2 * parameters / second.mean() if second.mean() > 0 else np.nan
+    error = stderr(ranks, np.ones(len(ranks))) if len(ranks) == len(nodes) else None
+    return {
+        "effective_rank": Estimate.of(float(rank), error) if np.isfinite(rank) else Estimate.missing("undefined"),
+        "negative_mass": Estimate.of(float(negative.mean()), _of_mean(negative)),
+    }

@@ -1,0 +1,296 @@
+"""Gradients and Hessian products against dense derivatives of the same model by torch.func, by every route."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from cifar import ResNet
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from landscape_cli.errors import LandscapeError
+from landscape_cli.measure.data import Split
+from landscape_cli.measure.losses import make_loss
+from landscape_cli.measure.model import functional
+from landscape_cli.measure.objective import ROUTES, Objective, in_double, make_objective
+from landscape_cli.measure.problem import Problem, make_problem
+from landscape_cli.settings import DataSettings, LossSettings, ModelSettings
+
+CPU = torch.device("cpu")
+
+
+class Recurrent(nn.Module):
+    """Token ids through an LSTM."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.lstm, self.head = nn.Embedding(5, 3), nn.LSTM(3, 3, batch_first=True), nn.Linear(3, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.lstm(self.embedding(x))[0])
+        return out
+
+
+class Attention(nn.Module):
+    """Token ids through one block of causal attention, the output projection tied to the embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.mix, self.norm = nn.Embedding(4, 4), nn.Linear(4, 12), nn.LayerNorm(4)
+        self.unused = nn.Linear(2, 2)
+        self.head = nn.Linear(4, 4, bias=False)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.embedding(x)
+        q, k, v = self.mix(self.norm(h)).unflatten(-1, (3, 2, -1)).permute(2, 0, 3, 1, 4)
+        h = h + F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).flatten(2)
+        out: Tensor = self.head(h)
+        return out
+
+
+def convolutional() -> nn.Module:
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3, bias=False), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(27, 3, bias=False)
+    )
+    with torch.no_grad():
+        model(torch.randn(50, 1, 5, 5))  # running statistics of its own
+    return model
+
+
+def half_frozen() -> nn.Module:
+    model = nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3))
+    model[0].weight.requires_grad_(False)
+    return model
+
+
+def images(count: int) -> tuple[Tensor, Tensor]:
+    return torch.randn(count, 1, 5, 5), torch.randint(3, (count,))
+
+
+def rows(count: int) -> tuple[Tensor, Tensor]:
+    return torch.randn(count, 4), torch.randint(3, (count,))
+
+
+def tokens(count: int) -> tuple[Tensor, Tensor]:
+    targets = torch.randint(4, (count, 6))
+    targets[0, :4] = -100  # samples of different weight
+    return torch.randint(4, (count, 6)), targets
+
+
+MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], tuple[Tensor, Tensor]], str]] = {
+    "perceptron": (lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), rows, "forward over reverse"),
+    "half frozen": (half_frozen, rows, "forward over reverse"),
+    "convolutional": (convolutional, images, "forward over reverse, folded"),
+    "attention": (Attention, tokens, "forward over reverse"),
+    "recurrent": (Recurrent, tokens, "forward over reverse"),
+}
+
+
+def problem_of(name: str, dtype: str = "float64", count: int = 23) -> tuple[Problem, Split]:
+    torch.manual_seed(3)
+    make, data, _ = MODELS[name]
+    inputs, targets = data(count)
+    model = make().eval()
+    model = model.double() if dtype == "float64" else model
+    inputs = inputs.double() if dtype == "float64" and inputs.is_floating_point() else inputs
+    problem = make_problem(
+        model, {"data": (inputs, targets, DataSettings())}, make_loss(LossSettings(), {}), ModelSettings(), CPU, dtype
+    )
+    return problem, problem.splits["data"]
+
+
+def mean_loss(problem: Problem, split: Split, chosen: Tensor) -> Callable[[Tensor], Tensor]:
+    """The mean loss as a function of one flat vector, without any of our own derivatives."""
+    sizes = [t.numel() for t in problem.centre.values()]
+
+    def loss(vector: Tensor) -> Tensor:
+        parts = zip(problem.centre.items(), torch.split(vector, sizes), strict=True)
+        point = {name: part.view(tensor.shape) for (name, tensor), part in parts}
+        assert isinstance(split.inputs, Tensor)
+        outputs = functional_call(problem.model, point, (split.inputs[chosen],))
+        targets = split.targets[chosen]
+        return F.cross_entropy(outputs.flatten(0, -2), targets.flatten(), ignore_index=-100)
+
+    return loss
+
+
+def dense(problem: Problem, split: Split, chosen: Tensor) -> Tensor:
+    """The Hessian by autograd row by row, with kernels that have a second derivative.
+
+    torch.func.hessian of torch 2.13 is not symmetric where there is a layer norm.
+    """
+    off = torch.backends.mkldnn.flags(enabled=False)
+    vector = torch.cat([t.flatten() for t in problem.centre.values()])
+    with off, torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        found: Tensor = torch.autograd.functional.hessian(mean_loss(problem, split, chosen), vector)  # type: ignore[no-untyped-call]
+    torch.testing.assert_close(found, found.T, rtol=1e-9, atol=1e-12)
+    return found
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_fastest_route_of_a_model_gives_its_dense_hessian(name: str) -> None:
+    problem, split = problem_of(name)
+    chosen = torch.arange(2, 23)
+    exact = dense(problem, split, torch.arange(23))
+    objective, notes = make_objective(problem, split, torch.arange(23), batch=5)
+    assert (objective.route, notes) == (MODELS[name][2], ())
+    identity = torch.eye(objective.size, dtype=torch.float64)
+    found = torch.stack([objective.product(column) for column in identity[::3]])
+    torch.testing.assert_close(found, exact[::3], rtol=1e-9, atol=1e-12)
+    some = objective.on(chosen).product(identity[0])
+    torch.testing.assert_close(some, dense(problem, split, chosen)[0], rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 2e-5)])
+def test_every_route_agrees_with_the_dense_hessian_or_is_not_there(
+    name: str, route: str, dtype: str, tolerance: float
+) -> None:
+    problem, split = problem_of(name, dtype)
+    objective, _ = make_objective(problem, split, torch.arange(23), batch=7)
+    if route == "finite differences" and name == "convolutional":
+        pytest.skip("a step across the kink of a ReLU is no derivative")
+    if ROUTES[route].folded and objective.route != route:
+        pytest.skip("nothing to fold")
+    if not ROUTES[route].folded:
+        objective = replace(objective, forward=functional(problem.model, problem.settings))
+    objective = replace(objective, route=route)
+    vector = torch.randn(objective.size, dtype=objective.like.dtype)
+    exact = dense(*(lambda p: (p, p.splits["data"]))(in_double(problem)), torch.arange(23)) @ vector.double()
+    if name == "recurrent" and route.startswith("forward"):
+        try:  # oneDNN's has no forward derivative, PyTorch's own has
+            objective.product(vector)
+        except LandscapeError:
+            return
+    off = 2e-2 if route == "finite differences" else tolerance
+    assert float((objective.product(vector).double() - exact).norm() / exact.norm()) < off
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_gradient_is_autograd_s_and_independent_of_batches(name: str) -> None:
+    problem, split = problem_of(name)
+    vector = torch.cat([t.flatten() for t in problem.centre.values()]).requires_grad_()
+    value = mean_loss(problem, split, torch.arange(23))(vector)
+    (exact,) = torch.autograd.grad(value, vector, materialize_grads=True)
+    for batch in (1, 7, 100):
+        loss, found = make_objective(problem, split, torch.arange(23), batch)[0].gradient()
+        assert abs(loss - float(value)) < 1e-12
+        torch.testing.assert_close(found, exact, rtol=1e-9, atol=1e-14)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_model_is_left_as_it_was(name: str) -> None:
+    problem, split = problem_of(name)
+    before = {n: t.clone() for n, t in problem.model.state_dict().items()}
+    flags = [p.requires_grad for p in problem.model.parameters()]
+    objective, _ = make_objective(problem, split, torch.arange(23), batch=7)
+    objective.product(torch.ones(objective.size))
+    objective.gradient()
+    assert all(torch.equal(t, before[n]) for n, t in problem.model.state_dict().items())
+    assert [p.requires_grad for p in problem.model.parameters()] == flags
+    assert all(p.grad is None for p in problem.model.parameters())
+    assert torch.is_grad_enabled()
+
+
+class WithoutSecond(torch.autograd.Function):
+    """x², whose backward pass cannot be differentiated."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return x * x
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return g * 2 * x  # type: ignore[no-any-return]
+
+
+class Squares(nn.Module):
+    """A layer with one derivative and no more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into, self.head = nn.Linear(4, 5), nn.Linear(5, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(WithoutSecond.apply(self.into(x)))  # type: ignore[no-untyped-call]
+        return out
+
+
+class Smooth(Squares):
+    """The same with all derivatives."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.into(x) ** 2)
+        return out
+
+
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-6), ("float32", 1e-2)])
+def test_without_a_second_derivative_there_are_finite_differences_and_a_note(
+    dtype: str, tolerance: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "squares", (Squares, rows, ""))
+    monkeypatch.setitem(MODELS, "smooth", (Smooth, rows, ""))
+    problem, split = problem_of("squares", dtype)
+    objective, notes = make_objective(problem, split, torch.arange(23), batch=7)
+    assert objective.route == "finite differences"
+    assert "no second derivative" in notes[0]
+    vector = torch.randn(objective.size, dtype=objective.like.dtype)
+    smooth = problem_of("smooth", "float64")
+    exact = dense(*smooth, torch.arange(23)) @ vector.double()
+    assert float((objective.product(vector).double() - exact).norm() / exact.norm()) < tolerance
+
+
+class Detached(nn.Module):
+    """Its output depends on its weights by value only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.into = nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.from_numpy(self.into(x).detach().numpy())
+
+
+def test_a_loss_that_does_not_depend_on_the_parameters_has_the_gradient_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "detached", (Detached, rows, ""))
+    problem, split = problem_of("detached", "float32")
+    objective, _ = make_objective(problem, split, torch.arange(23), batch=7)
+    assert float(objective.gradient()[1].norm()) == 0
+
+
+def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem, split = problem_of("perceptron")
+    objective, _ = make_objective(problem, split, torch.arange(23), batch=20)
+    vector = torch.ones(objective.size, dtype=torch.float64)
+    exact = objective.product(vector)
+    usual = Objective._loss
+
+    def greedy(self: Objective, point: list[Tensor], some: Tensor) -> Tensor:
+        if len(some) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return usual(self, point, some)
+
+    monkeypatch.setattr(Objective, "_loss", greedy)
+    torch.testing.assert_close(objective.product(vector), exact, rtol=1e-12, atol=1e-15)
+
+
+def test_a_residual_network_is_differentiated_folded() -> None:
+    torch.manual_seed(0)
+    made = {"data": (torch.randn(6, 3, 8, 8), torch.randint(10, (6,)), DataSettings())}
+    problem = make_problem(ResNet(1).eval(), made, make_loss(LossSettings(), {}), ModelSettings(), CPU)
+    objective, _ = make_objective(problem, problem.splits["data"], torch.arange(6), batch=4)
+    assert objective.route == "forward over reverse, folded"
+    plain = replace(objective, route="double backward", forward=functional(problem.model, problem.settings))
+    vector = torch.randn(objective.size)
+    a, b = objective.product(vector), plain.product(vector)
+    assert float((a - b).norm() / b.norm()) < 1e-4
