@@ -252,11 +252,20 @@ SECTION_ARRAYS: dict[str, dict[str, tuple[int, str, str]]] = {
         "trace_exact": (0, "loss/parameter^2", "trace over the sketched subspace (Hutch++)"),
         "trace_residuals": (1, "loss/parameter^2", "estimates of the trace of the remainder"),
         "squares": (1, "loss^2/parameter^4", "estimates of the squared Frobenius norm"),
+        "way_steps": (1, "parameter", "steps along each way down [T]"),
+        "way_changes": (2, "loss", "loss at each step minus the checkpoint's, on the half that judges [W, T]"),
+        "way_spread": (3, "loss", "the same by sample group [W, T, G]"),
+        "way_penalties": (2, "loss", "change of half the weight decay times the squared norm [W, T]"),
+        "way_slopes": (1, "loss/parameter", "gradient along each way on the half that judges [W]"),
+        "way_sizes": (1, "1", "weight of each sample group of that half [G]"),
         "density_nodes": (2, "loss/parameter^2", "nodes of the spectral density [starts, steps]"),
         "density_weights": (2, "1", "their weights, which sum to 1 per start [starts, steps]"),
     },
 }
-OPTIONAL_ARRAYS = ("pair_products", "density_nodes", "density_weights")
+OPTIONAL_ARRAYS = (
+    "pair_products", "density_nodes", "density_weights",
+    "way_steps", "way_changes", "way_spread", "way_penalties", "way_slopes", "way_sizes",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

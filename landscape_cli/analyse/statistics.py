@@ -13,6 +13,7 @@ from landscape_cli.analyse.gradient import gradient_statistics
 from landscape_cli.analyse.hessian import hessian_statistics, learning_rates
 from landscape_cli.analyse.sharpness import plane_sharpness
 from landscape_cli.analyse.surface import surface_statistics
+from landscape_cli.analyse.verdict import verdict
 from landscape_cli.profile import Centre, Estimate, Profile, Surface
 
 PLANE_STATISTICS: dict[str, Callable[[Surface], dict[str, Any]]] = {
@@ -46,7 +47,7 @@ def statistics(profile: Profile) -> dict[str, Any]:
         "hessian": hessian_statistics(sections["hessian"]) if "hessian" in sections else None,
         "learning_rate": learning_rates(sections["hessian"]) if "hessian" in sections else None,
         "sharpness": None,
-        "verdict": None,
+        "verdict": verdict(sections.get("hessian")),
         "checks": checks(profile),
     }
 

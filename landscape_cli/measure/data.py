@@ -102,6 +102,14 @@ class Split:
         inputs = apply(lambda t: t[:kept], self.inputs)
         return Split(self.name, inputs, self.targets[:kept], self.weights[:kept], rows, self.sha256)
 
+    def select(self, rows: Tensor) -> Split:
+        """Some of the samples alone, dealt into groups of their own."""
+        inputs = apply(lambda t: t[rows.to(t.device)], self.inputs)
+        where = rows.to(self.weights.device)
+        dealt = deal(len(rows), 0).to(self.weights.device)
+        targets = self.targets[rows.to(self.targets.device)]
+        return Split(self.name, inputs, targets, self.weights[where], dealt, self.sha256)
+
     @property
     def versions(self) -> list[int]:
         """How often each tensor of the inputs has been written to."""

@@ -15,6 +15,7 @@ from landscape_cli.measure.objective import Objective, in_double, make_objective
 from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.problem import Problem, free_bytes
 from landscape_cli.measure.trace import hutchpp
+from landscape_cli.measure.ways import halves, judge, ways
 from landscape_cli.profile import Floats
 from landscape_cli.settings import HessianSettings
 
@@ -56,6 +57,8 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
         "squares": trace.squares,
     }
     count = spectrum.products + trace.products
+    tried, names, loss = _ways_down(objective, settings, stop)
+    arrays |= tried
     if settings.density:
         found = density(
             objective.product, objective.size, starts=settings.starts, steps=settings.steps, seed=settings.seed,
@@ -66,9 +69,26 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
     facts: dict[str, Any] = {
         "parameters": objective.size, "samples": sum(len(g) for g in groups), "products": count,
         "eigenvalue_products": spectrum.products, "route": objective.route, "dtype": problem.dtype,
-        "notes": list(notes),
+        "notes": list(notes), "ways": names, "judged_loss": loss, "decay": problem.loss.settings.weight_decay,
     }  # fmt: skip
     return None if stop.wanted else (arrays, facts)
+
+
+def _ways_down(
+    objective: Objective, settings: HessianSettings, stop: _Stop
+) -> tuple[dict[str, Floats], list[str], float]:
+    """How the loss falls, on one half of the samples, along directions found on the other; nothing of under four."""
+    if len(objective.rows) < 4 or stop.wanted:
+        return {}, [], 0.0
+    one, other = (objective.on(rows) for rows in halves(objective.rows, settings.seed))
+    spectrum = lanczos(
+        one.product, one.size, top=1, bottom=settings.bottom, tolerance=settings.tolerance,
+        products=settings.products, basis=_basis(one, settings), seed=settings.seed, like=one.like, on_product=stop,
+    )  # fmt: skip
+    if stop.wanted:
+        return {}, [], 0.0
+    arrays, names = judge(other, ways(one, spectrum, other), objective.split)
+    return arrays, names, other.gradient()[0]
 
 
 class _Stop:
@@ -112,4 +132,4 @@ def _ends(objective: Objective, spectrum: Spectrum, groups: list[torch.Tensor]) 
 
 def products_asked(settings: HessianSettings) -> int:
     """The most products that the settings may take, those of the standard errors aside."""
-    return settings.products + 3 * settings.probes + (settings.starts * settings.steps if settings.density else 0)
+    return 2 * settings.products + 3 * settings.probes + (settings.starts * settings.steps if settings.density else 0)

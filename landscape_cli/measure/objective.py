@@ -81,7 +81,7 @@ class Objective:
 
     def product(self, vector: Tensor) -> Tensor:
         """(P,) the Hessian of the mean loss at the checkpoint, times a vector (P,); in the vector's dtype."""
-        along = self._unflat(vector.to(self.like))
+        along = self.unflat(vector.to(self.like))
         function = ROUTES[self.route].product
         return self._sum(lambda rows: function(self, along, rows)).to(vector.dtype)
 
@@ -135,7 +135,7 @@ class Objective:
         with self.problem.measuring(), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), off:
             yield
 
-    def _unflat(self, vector: Tensor) -> list[Tensor]:
+    def unflat(self, vector: Tensor) -> list[Tensor]:
         """Views of a flat vector in the shapes of the parameters."""
         sizes = [t.numel() for t in self.problem.centre.values()]
         parts = zip(torch.split(vector, sizes), self.problem.centre.values(), strict=True)

@@ -343,7 +343,7 @@ def _plain(
 
 
 def _seconds(problem: Problem, planes: Sequence[Plane], plan: Plan, expected: float) -> float:
-    """Seconds of a point by a plan: two passes over the first samples, the first to warm up."""
+    """Seconds of a point by a plan: the best of some passes over the first samples; of more where they are short."""
     total = sum(len(split) for split in problem.splits.values())
     count = plan.batch if not expected else max(plan.batch, min(total, int(total * TRIAL / expected)))
     few = replace(problem, splits={name: split.head(count) for name, split in problem.splits.items()})
@@ -351,7 +351,9 @@ def _seconds(problem: Problem, planes: Sequence[Plane], plan: Plan, expected: fl
     points = np.repeat(points[:1], plan.points_per_pass, axis=0)
     with threads(plan.threads_each):
         measure = prepare(few, directions, batchnorm, plan)
-        taken = [_timed(measure, points, problem.device) for _ in range(3)][1:]
+        taken = [_timed(measure, points, problem.device) for _ in range(2)][1:]  # the first to warm up
+        more = 1 if not expected else min(8, int(2 * TRIAL / max(taken[0], 1e-6)) + 1)
+        taken += [_timed(measure, points, problem.device) for _ in range(more)]
     share = sum(len(split) for split in few.splits.values()) / total
     return min(taken) / len(points) / share
 

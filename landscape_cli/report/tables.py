@@ -31,6 +31,23 @@ LEGEND: dict[str, tuple[str, str]] = {
     "curvature.plane.eigenvalues": ("loss/parameter²", "of the fitted quadratic"),
     "curvature.plane.eigenvalues_unit": ("loss", "the same per squared direction unit"),
     "curvature.plane.lack_of_fit": ("1", "0: a quadratic; near 1: no quadratic at all"),
+    "gradient.norm": ("loss/parameter", "norm of the mean gradient at the checkpoint"),
+    "gradient.covariance_trace": ("loss²/parameter²", "tr Σ, the variance of per-sample gradients over all directions"),
+    "gradient.test": ("1", "N‖g‖²/tr Σ: about 1 where the gradient is nothing but the noise of its samples"),
+    "gradient.test.null_sd": ("1", "how far that strays from 1 where the population's gradient is 0"),
+    "gradient.noise_scale": ("samples", "tr Σ/‖G‖²: the batch size up to which larger batches pay"),
+    "gradient.per_layer.norm": ("loss/parameter", "norm of the mean gradient of one parameter tensor"),
+    "gradient.per_layer.ratio": ("loss/parameter²", "the same over the norm of the tensor"),
+    "hessian.top": ("loss/parameter²", "largest eigenvalues of the Hessian"),
+    "hessian.bottom": ("loss/parameter²", "smallest eigenvalues of the Hessian"),
+    "hessian.top_ratio": ("1", "λ₁/λ₅"),
+    "hessian.trace": ("loss/parameter²", "trace of the Hessian"),
+    "hessian.frobenius": ("loss/parameter²", "Frobenius norm of the Hessian"),
+    "hessian.effective_rank": ("1", "(∫|λ|)²·P/∫λ² of the spectral density"),
+    "hessian.negative_mass": ("1", "share of the spectral density below -1e-3·max|λ|"),
+    "learning_rate.max_stable.gradient_descent": ("1", "2/λ₁: above it gradient descent diverges on the quadratic"),
+    "learning_rate.max_stable.heavy_ball": ("1", "2(1+β)/λ₁, β = 0.9"),
+    "learning_rate.max_stable.nesterov": ("1", "2(1+β)/((1+2β)λ₁), β = 0.9"),
 }
 SLICE = "A slice's minimum is a statement about the slice, not about the loss in all its parameters."
 
@@ -55,8 +72,9 @@ class Run:
 
 
 def tables(run: Run) -> list[Table]:
-    """Centre, one table per plane, self-checks."""
-    return [_centre(run), *[_plane(run, name) for name in run.profile.planes], _checks(run)]
+    """The verdict, the centre, gradient and Hessian where they are measured, one table per plane, self-checks."""
+    sections = [_section(run, name) for name, section in run.profile.sections.items() if section.complete]
+    return [*_verdict(run), _centre(run), *sections, *[_plane(run, name) for name in run.profile.planes], _checks(run)]
 
 
 def heading(run: Run) -> str:
@@ -82,6 +100,39 @@ def _centre(run: Run) -> Table:
     rows = [(plain(n), *[_cell(v.get(n)) for v in flat.values()], _gloss(f"centre.{n}")) for n in names]
     counts = ", ".join(f"{plain(name)} {values['samples']} samples" for name, values in splits.items())
     return Table("Centre: the checkpoint", ("metric", *map(plain, splits), "what it is"), rows, counts)
+
+
+def _verdict(run: Run) -> list[Table]:
+    """What the checkpoint is, and why; nothing where the Hessian has not been measured."""
+    found = run.tree["verdict"]
+    if found is None:
+        return []
+    first, *others = (plain(str(reason)) for reason in found["reasons"])
+    rows = [("", reason) for reason in others]
+    return [Table("Verdict", ("kind", "why"), [(plain(str(found["kind"])), first), *rows])]
+
+
+SECTION_TREES = {"gradient": ("gradient",), "hessian": ("hessian", "learning_rate")}  # what a section is shown as
+
+
+def _section(run: Run, name: str) -> Table:
+    """What was measured at the checkpoint in all its parameters; single layers where they vanish or explode."""
+    section = run.profile.sections[name]
+    flat = dict(flatten({tree: run.tree[tree] for tree in SECTION_TREES[name]}))
+    rows = [(path, _cell(value), _gloss(path)) for path, value in flat.items() if ".per_layer." not in path]
+    facts = section.facts
+    told = [f"{facts.get('samples', '?')} samples of {section.settings.get('split', '?')}"]
+    if name == "gradient":
+        told.append(f"per-sample gradients: {facts.get('per_sample', '?')}")
+        told += [
+            f"{kind}: {', '.join(names)}" for kind in ("vanishing", "exploding") if (names := run.tree[name][kind])
+        ]
+    else:
+        told.append(f"{facts.get('products', '?')} products by {facts.get('route', '?')}, {facts.get('dtype', '?')}")
+        told += [str(note) for note in facts.get("notes", [])]
+    return Table(
+        f"{name.capitalize()} at the checkpoint", ("metric", "value", "what it is"), rows, plain("; ".join(told))
+    )
 
 
 def _plane(run: Run, name: str) -> Table:

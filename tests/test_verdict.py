@@ -1,0 +1,136 @@
+"""Verdicts on problems whose critical points are known, with and without noise over the samples."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, Exact, form, turned
+from test_sections import exact_problem, linear, section
+
+from landscape_cli.analyse.verdict import verdict
+from landscape_cli.measure.objective import Objective
+from landscape_cli.measure.problem import Problem
+from landscape_cli.settings import HessianSettings
+
+
+def judged(problem: Problem, **settings: Any) -> dict[str, Any]:
+    found = verdict(section("hessian", problem, HessianSettings(**settings)))
+    assert found is not None
+    assert found["reasons"]
+    return found
+
+
+def at(spectrum: tuple[float, ...], seed: int = 0, level: float = 1.0) -> Exact:
+    """½ uᵀAu + level, u the distance from a point a hundred away from 0: 0.01·‖θ‖ is one unit."""
+    far = np.full(len(spectrum), 100.0 / len(spectrum) ** 0.5)
+    a = turned(spectrum, seed)
+    quadratic_form = form(a)
+
+    def loss(*w: Any) -> Any:
+        return quadratic_form(*[x - c for x, c in zip(w, far.tolist(), strict=True)]) + level
+
+    return Exact("away", loss, (), tuple(far.tolist()), tuple(sorted(spectrum)))
+
+
+@pytest.mark.parametrize(
+    ("spectrum", "kind"),
+    [
+        ((1.0, 2.0, 5.0), "minimum"),
+        ((-0.5, 2.0, 5.0), "saddle"),
+        ((-5.0, 0.1, 0.2), "saddle"),
+        ((-1.0, -2.0, -5.0), "maximum"),
+        ((1e-4, 2e-4, 3e-4), "plateau"),
+    ],
+)
+@pytest.mark.parametrize("noise", [0.0, 1e-3])
+def test_quadratics_are_what_they_are(spectrum: tuple[float, ...], kind: str, noise: float) -> None:
+    assert judged(exact_problem(at(spectrum), noise, 200))["kind"] == kind
+
+
+def test_himmelblau_s_minimum_constant_and_monkey_saddle() -> None:
+    assert judged(exact_problem(HIMMELBLAU))["kind"] == "minimum"
+    assert judged(exact_problem(dataclasses.replace(CONSTANT, at=(1.0, 1.0))))["kind"] == "plateau"
+    far = dataclasses.replace(
+        MONKEY_SADDLE, loss=lambda x, y: 1 + (x - 60) ** 3 - 3 * (x - 60) * (y - 80) ** 2, at=(60.0, 80.0)
+    )
+    assert judged(exact_problem(far))["kind"] != "minimum"  # flat to second order, it falls in between
+
+
+def test_a_slope_is_no_critical_point() -> None:
+    tilted = at((1.0, 2.0, 5.0))
+    moved = dataclasses.replace(tilted, at=tuple(x + 2.0 for x in tilted.at))
+    found = judged(exact_problem(moved))
+    assert found["kind"] == "slope"
+    assert "has not arrived" in found["reasons"][0]
+
+
+def test_a_separable_softmax_regression_is_a_slope_and_at_its_optimum_with_weight_decay_none() -> None:
+    draw = torch.Generator().manual_seed(0)
+    labels = torch.arange(300) % 3
+    x = torch.randn(300, 3, dtype=torch.float64, generator=draw) * 0.05
+    x[torch.arange(300), labels] += 1.0
+    problem = linear(x, labels, 3, "cross_entropy", 3 * torch.eye(3, dtype=torch.float64))
+    assert judged(problem, bottom=1)["kind"] == "slope"
+    decayed = dataclasses.replace(problem.loss.settings, weight_decay=0.05)
+    weight = torch.zeros(3, 3, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS([weight], max_iter=500, tolerance_grad=1e-12, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(x @ weight.T, labels) + 0.025 * (weight**2).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    optimum = linear(x, labels, 3, "cross_entropy", weight.detach())
+    loss = dataclasses.replace(optimum.loss, settings=decayed)
+    assert judged(dataclasses.replace(optimum, loss=loss), products=1000)["kind"] in ("minimum", "plateau")
+
+
+@pytest.mark.slow
+def test_no_saddle_of_some_depth_is_ever_called_a_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fall of 0.03 to 0.3 within reach, τ = 0.01: a hundred of them, with noise that moves the gradient."""
+    monkeypatch.setattr(Objective, "curvature", lambda self, vectors, groups: torch.zeros(len(vectors), len(groups)))
+    random = np.random.default_rng(0)
+    kinds = []
+    for seed in range(100):
+        depth = random.uniform(0.03, 0.3)
+        spectrum = (-2 * depth, *random.uniform(0.5, 3.0, size=3))
+        kinds.append(judged(exact_problem(at(spectrum, seed), 1e-3, 24), top=1, bottom=1)["kind"])
+    assert "minimum" not in kinds
+    assert kinds.count("saddle") >= 95
+
+
+def test_noise_that_hides_a_drop_makes_it_inconclusive() -> None:
+    assert judged(exact_problem(at((0.05, 1.0, 2.0)), 0.5, 40))["kind"] in ("inconclusive", "slope")
+    assert judged(exact_problem(at((1.0, 2.0)), 0.0, 3))["kind"] == "inconclusive"  # no halves of three samples
+
+
+def test_an_unconverged_spectrum_and_an_infinite_loss_are_inconclusive() -> None:
+    made = section("hessian", exact_problem(at((1.0, 2.0, 5.0))), HessianSettings())
+    for key, value in (
+        ("bottom_converged", np.zeros(2)),
+        ("way_changes", np.full_like(made.arrays["way_changes"], np.inf)),
+    ):
+        found = verdict(dataclasses.replace(made, arrays={**made.arrays, key: value}))
+        assert found is not None
+        assert found["kind"] == "inconclusive"
+    assert verdict(None) is None
+
+
+def test_reasons_say_what_was_tried_how_far_and_what_fell_most() -> None:
+    found = judged(exact_problem(at((-0.5, 2.0, 5.0)), 1e-3, 200))
+    assert "along" in found["reasons"][0]
+    assert "the loss falls by 0.25" in found["reasons"][0]
+    assert all(name in found["reasons"][-1] for name in ("+gradient", "-bottom 0", "+top", "0.01·‖θ‖"))
+
+
+def test_the_last_layer_is_a_way() -> None:
+    labels = torch.arange(300) % 3
+    x = torch.nn.functional.one_hot(labels, 3).double()
+    made = section("hessian", linear(x, labels, 3, "cross_entropy", torch.eye(3).double()), HessianSettings(bottom=1))
+    assert "+last layer" in made.facts["ways"]
