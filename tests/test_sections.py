@@ -352,8 +352,8 @@ def test_a_section_joins_an_existing_run_and_settings_are_guarded(
 def test_a_section_that_is_stopped_is_measured_by_the_next_run(
     home: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = ("job.toml", f"--{name}", "-o", "run.h5")
-    assert scan("job.toml", f"--{name}", "-o", "whole.h5") == 0
+    asked = ("job.toml", f"--only={name}", "-o", "run.h5")  # a file without a plane
+    assert scan("job.toml", f"--only={name}", "-o", "whole.h5") == 0
     usual = SECTIONS[name]
 
     def interrupted(problem: Problem, settings: Any, ask: Callable[[int], bool]) -> Any:

@@ -83,7 +83,8 @@ def heading(run: Run) -> str:
     frozen = f", {facts['frozen']} frozen" if facts.get("frozen") else ""
     moved = f"{facts.get('selected', '?')} of {facts.get('parameters', '?')} parameters moved{frozen}"
     done, asked = run.profile.done
-    share = "" if run.profile.complete else f" — UNFINISHED, {done / asked:.1%} of the points"
+    missing = "".join(f", without {name}" for name, section in run.profile.sections.items() if not section.complete)
+    share = "" if run.profile.complete else f" — UNFINISHED, {done / max(1, asked):.1%} of the points{missing}"
     return plain(f"{run.file}: {moved}, {provenance.dtype} on {provenance.device}{share}")
 
 
