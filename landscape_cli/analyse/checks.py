@@ -34,7 +34,9 @@ def checks(profile: Profile) -> list[dict[str, object]]:
 
 def _finished(profile: Profile) -> Check:
     done, asked = profile.done
-    share = f"{done} of {asked} points measured" + ("" if profile.complete else f" ({done / asked:.1%})")
+    missing = "".join(f", {name} not measured" for name, s in profile.sections.items() if not s.complete)
+    share = f"{done} of {asked} points measured{missing}"
+    share += "" if done == asked else f" ({done / asked:.1%})"
     return Check("finished", profile.complete, share)
 
 
