@@ -182,6 +182,7 @@ def with_only(job: Job, names: tuple[str, ...]) -> Job:
 def plan_lines(job: Job, needed: int) -> str:
     """Points, passes, time, memory and bytes; nothing is written."""
     from landscape_cli.measure import planner
+    from landscape_cli.measure.forecast import forecast
     from landscape_cli.measure.memory import keep_freed_memory
     from landscape_cli.measure.scan import load_planes, load_problem
 
@@ -191,7 +192,7 @@ def plan_lines(job: Job, needed: int) -> str:
     choice = planner.choose(problem, planes, job.run)
     plan = choice.plan
     most = max((len(plane.directions) for plane in planes), default=0)
-    cost = planner.forecast(problem, choice, most)
+    cost = forecast(problem, plan, choice.seconds, most)
     points = sum(len(plane.coordinates) for plane in planes)
     table: list[tuple[str, Any]] = [
         ("points", points),

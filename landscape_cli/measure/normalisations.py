@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from landscape_cli.measure.problem import Tensors
+from landscape_cli.measure.problem import PIECE, Tensors
 
-PIECE = 1 << 22  # values that are held in float64 at a time
 PARALLEL = 1e-6  # what is left of a direction, relative to it, when all that is left is rounding
 
 
