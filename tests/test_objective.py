@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from landscape_cli.errors import LandscapeError
+from landscape_cli.measure import curvature
 from landscape_cli.measure.data import Split
 from landscape_cli.measure.losses import make_loss
 from landscape_cli.measure.model import functional
@@ -294,3 +295,20 @@ def test_a_residual_network_is_differentiated_folded() -> None:
     vector = torch.randn(objective.size)
     a, b = objective.product(vector), plain.product(vector)
     assert float((a - b).norm() / b.norm()) < 1e-4
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("name", MODELS)
+def test_the_curvature_of_each_group_is_that_of_its_dense_hessian(
+    name: str, quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem, split = problem_of(name)
+    groups = list(torch.split(torch.arange(23), [4, 1, 8, 10]))
+    objective, _ = make_objective(problem, split, torch.arange(23), batch=5)
+    vectors = torch.randn(2, objective.size, dtype=torch.float64)
+    usual = curvature.second_derivatives
+    if not quick:  # as PyTorch has it for some layers
+        monkeypatch.setattr(curvature, "second_derivatives", lambda o, v: 1.01 * usual(o, v))
+    found = curvature.curvatures(objective, vectors, groups)
+    exact = [[float(v @ dense(problem, split, group) @ v) for group in groups] for v in vectors]
+    torch.testing.assert_close(found, torch.tensor(exact, dtype=torch.float64), rtol=1e-9, atol=1e-12)

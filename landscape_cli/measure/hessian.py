@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from landscape_cli.errors import LandscapeError
+from landscape_cli.measure.curvature import curvatures
 from landscape_cli.measure.density import density
 from landscape_cli.measure.gradient import Ask, Measured, sample_groups
 from landscape_cli.measure.lanczos import Spectrum, lanczos
@@ -122,11 +123,11 @@ def _ends(objective: Objective, spectrum: Spectrum, groups: list[torch.Tensor]) 
         "top": spectrum.top,
         "top_residuals": spectrum.top_residuals,
         "top_converged": spectrum.converged_top.astype(float),
-        "top_groups": objective.curvature(spectrum.top_vectors, groups).numpy(),
+        "top_groups": curvatures(objective, spectrum.top_vectors, groups).numpy(),
         "bottom": spectrum.bottom,
         "bottom_residuals": spectrum.bottom_residuals,
         "bottom_converged": spectrum.converged_bottom.astype(float),
-        "bottom_groups": objective.curvature(spectrum.bottom_vectors, groups).numpy(),
+        "bottom_groups": curvatures(objective, spectrum.bottom_vectors, groups).numpy(),
     }
 
 

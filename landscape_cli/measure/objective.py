@@ -71,7 +71,7 @@ class Objective:
         total = torch.zeros((), dtype=torch.float64)
 
         def one(rows: Tensor) -> list[Tensor]:
-            points = [t.requires_grad_() for t in self._point()]
+            points = [t.requires_grad_() for t in self.point()]
             loss = self._loss(points, rows)
             total.add_(loss.detach().cpu())
             return _gradients(loss, points)
@@ -85,24 +85,22 @@ class Objective:
         function = ROUTES[self.route].product
         return self._sum(lambda rows: function(self, along, rows)).to(vector.dtype)
 
-    def curvature(self, vectors: Tensor, groups: list[Tensor]) -> Tensor:
-        """(vectors, groups) uᵀHu of each vector over each group of samples, in float64."""
-        rows = [[self.on(group).product(v.to(self.like)).double() @ v.double() for group in groups] for v in vectors]
-        return torch.tensor([[float(x) for x in row] for row in rows], dtype=torch.float64)
-
-    def _point(self) -> list[Tensor]:
+    def point(self) -> list[Tensor]:
         """Fresh copies of the checkpoint's parameters, in the dtype of the model."""
         pairs = zip(self.problem.centre.values(), self.problem.parameters.values(), strict=True)
         return [centre.to(parameter.dtype, copy=True) for centre, parameter in pairs]
 
-    def _loss(self, point: list[Tensor], rows: Tensor) -> Tensor:
-        """This batch's part of the mean loss, float64."""
+    def losses(self, point: list[Tensor], rows: Tensor) -> Tensor:
+        """(n,) each sample's loss where the parameters are these, in float64."""
         problem, split = self.problem, self.split
-        where = rows.to(split.targets.device)
         inputs = data.apply(lambda t: t[rows.to(t.device)].to(problem.device), split.inputs)
         outputs = self.forward(dict(zip(problem.centre, point, strict=True)), inputs).to(sums_on(problem.device))
-        losses = problem.loss.alone(outputs, split.targets[where].to(outputs.device))
-        weights = split.weights[rows.to(split.weights.device)]
+        return problem.loss.alone(outputs, split.targets[rows.to(split.targets.device)].to(outputs.device))
+
+    def _loss(self, point: list[Tensor], rows: Tensor) -> Tensor:
+        """This batch's part of the mean loss, float64."""
+        losses = self.losses(point, rows)
+        weights = self.split.weights[rows.to(self.split.weights.device)]
         return torch.where(weights > 0, losses * weights, 0.0).sum() / self._weight
 
     @property
@@ -157,7 +155,7 @@ def _gradients(loss: Tensor, points: list[Tensor], create_graph: bool = False) -
 def forward_over_reverse(objective: Objective, along: list[Tensor], rows: Tensor) -> list[Tensor]:
     """The gradient's derivative along a vector, carried forward with it (Pearlmutter 1994)."""
     with forward_ad.dual_level():
-        pairs = zip(objective._point(), along, strict=True)
+        pairs = zip(objective.point(), along, strict=True)
         points = [forward_ad.make_dual(p.requires_grad_(), v) for p, v in pairs]  # type: ignore[no-untyped-call]
         gradients = _gradients(objective._loss(points, rows), points)
         tangents = [forward_ad.unpack_dual(g).tangent for g in gradients]  # type: ignore[no-untyped-call]
@@ -166,7 +164,7 @@ def forward_over_reverse(objective: Objective, along: list[Tensor], rows: Tensor
 
 def double_backward(objective: Objective, along: list[Tensor], rows: Tensor) -> list[Tensor]:
     """The gradient of gradient · vector."""
-    points = [p.requires_grad_() for p in objective._point()]
+    points = [p.requires_grad_() for p in objective.point()]
     gradients = _gradients(objective._loss(points, rows), points, create_graph=True)
     return _gradients(sum_of_products(gradients, along), points)
 
@@ -176,10 +174,10 @@ def finite_differences(objective: Objective, along: list[Tensor], rows: Tensor) 
     norm = float(flat(along).double().norm())
     if norm == 0:
         return [torch.zeros_like(v) for v in along]
-    h = objective.step * (float(flat(objective._point()).double().norm()) or 1.0) / norm
+    h = objective.step * (float(flat(objective.point()).double().norm()) or 1.0) / norm
 
     def at(sign: float) -> list[Tensor]:
-        moved = [(p + sign * h * v).requires_grad_() for p, v in zip(objective._point(), along, strict=True)]
+        moved = [(p + sign * h * v).requires_grad_() for p, v in zip(objective.point(), along, strict=True)]
         return _gradients(objective._loss(moved, rows), moved)
 
     return [(a - b) / (2 * h) for a, b in zip(at(1.0), at(-1.0), strict=True)]
@@ -250,7 +248,7 @@ def _once_differentiable(objective: Objective) -> bool:
     """True if the gradient's graph holds a node that would raise: a second derivative leaves it out, silently."""
     with objective.differentiating():
         try:
-            points = [p.requires_grad_() for p in objective._point()]
+            points = [p.requires_grad_() for p in objective.point()]
             gradients = _gradients(objective._loss(points, objective.rows), points, create_graph=True)
         except (RuntimeError, NotImplementedError, LandscapeError):
             return False  # and the route will say so

@@ -56,15 +56,17 @@ def load_problem(job: Job, readers: Readers) -> Loaded:
     model = place(model, device, job.run.dtype)
     path = (job.folder / job.model.checkpoint).resolve()
     with factory.unpickling():
-        loaded = checkpoint.load_into(model, path, job.model.state_key, job.model.strict, job.model.allow_pickle)
+        read = checkpoint.load_into(model, path, job.model.state_key, job.model.strict, job.model.allow_pickle)
+    sha256, notes = read.sha256, read.notes
+    del read  # the model holds its weights now: a large one is not to be held twice
     args = json.dumps(job.model.args, sort_keys=True, default=str)  # TOML has dates, JSON has not
     code = {"model": usercode.combined({"source": factory.sha256, "args": args})}
     samples = {name: (*load_samples(job, name, readers), settings) for name, settings in job.data.items()}
     loss = load_loss(job)
     with memory_named(job.run.batch_size or PROBE):
         problem = make_problem(model, samples, loss, job.model, device, job.run.dtype, code, job.run.batch_size)
-    files = {f"{FILE}checkpoint": loaded.sha256, f"{FILE}factory": factory.sha256}
-    return Loaded(problem, factory, files, loaded.notes)
+    files = {f"{FILE}checkpoint": sha256, f"{FILE}factory": factory.sha256}
+    return Loaded(problem, factory, files, notes)
 
 
 def load_samples(job: Job, name: str, readers: Readers) -> tuple[Inputs, Tensor]:
