@@ -226,46 +226,76 @@ class Section:
         """It has been measured; there is nothing in between."""
         return bool(self.arrays)
 
+    def number(self, name: str, default: float = math.nan) -> float:
+        """A fact that is a number; whatever else a file may hold there is none."""
+        value = self.facts.get(name)
+        return float(value) if isinstance(value, int | float) else default
 
-# Of each section its arrays: {section: {array: (rank, units, description)}}. P parameters, G sample groups.
-SECTION_ARRAYS: dict[str, dict[str, tuple[int, str, str]]] = {
+    def texts(self, name: str) -> list[str]:
+        """A fact that is a list of texts."""
+        value = self.facts.get(name)
+        return [str(item) for item in value] if isinstance(value, list) else []
+
+
+Measured = tuple[dict[str, Floats], dict[str, Any]]  # the arrays and the facts of a section
+
+# How the loss changes along unit vectors, on the half of the samples that judges what was found on the other.
+WAYS = {
+    "way_steps": ("T", "parameter", "steps along each way"),
+    "way_changes": ("WT", "loss", "loss at each step minus the checkpoint's"),
+    "way_spread": ("WTH", "loss", "the same by sample group of that half"),
+    "way_penalties": ("WT", "loss", "change of half the weight decay times the squared norm"),
+    "way_slopes": ("W", "loss/parameter", "gradient along each way"),
+    "way_sizes": ("H", "1", "weight of each sample group of that half"),
+}
+# Of each section its arrays: {section: {array: (axes, units, description)}}. One letter for each axis; within a section
+# the same letter is the same length: G sample groups, L parameter tensors, W ways, T steps.
+SECTION_ARRAYS: dict[str, dict[str, tuple[str, str, str]]] = {
     "gradient": {
-        "group_sizes": (1, "1", "weight of each sample group [G]"),
-        "group_losses": (1, "loss", "mean loss of each sample group [G]"),
-        "group_products": (2, "loss^2/parameter^2", "inner products of the groups' mean gradients [G, G]"),
-        "layer_norms": (1, "loss/parameter", "norm of the mean gradient of each parameter tensor"),
-        "weight_norms": (1, "parameter", "norm of each parameter tensor"),
-        "sample_squares": (1, "loss^2/parameter^2", "summed squares of each group's per-sample gradients [G]"),
-        "sample_counts": (1, "1", "samples of each group [G]"),
-        "pair_products": (1, "loss^4/parameter^4", "squared products of differences of sample gradients: mean tr(S S)"),
+        "group_sizes": ("G", "1", "weight of each sample group"),
+        "group_losses": ("G", "loss", "mean loss of each sample group"),
+        "group_products": ("GG", "loss^2/parameter^2", "inner products of the groups' mean gradients"),
+        "layer_norms": ("L", "loss/parameter", "norm of the mean gradient of each parameter tensor"),
+        "weight_norms": ("L", "parameter", "norm of each parameter tensor"),
+        "sample_squares": ("G", "loss^2/parameter^2", "summed squares of each group's per-sample gradients"),
+        "sample_counts": ("G", "1", "samples of each group"),
+        "pair_products": ("p", "loss^4/parameter^4", "squared products of differences of sample gradients: mean tr SS"),
+        **WAYS,
     },
     "hessian": {
-        "top": (1, "loss/parameter^2", "largest eigenvalues, descending"),
-        "top_residuals": (1, "loss/parameter^2", "norm of Hu - value u"),
-        "top_converged": (1, "1", "1 where the residual is small enough"),
-        "top_groups": (2, "loss/parameter^2", "curvature along each eigenvector over each sample group [k, G]"),
-        "bottom": (1, "loss/parameter^2", "smallest eigenvalues, ascending"),
-        "bottom_residuals": (1, "loss/parameter^2", "norm of Hu - value u"),
-        "bottom_converged": (1, "1", "1 where the residual is small enough"),
-        "bottom_groups": (2, "loss/parameter^2", "curvature along each eigenvector over each sample group [k, G]"),
-        "group_sizes": (1, "1", "weight of each sample group [G]"),
-        "trace_exact": (0, "loss/parameter^2", "trace over the sketched subspace (Hutch++)"),
-        "trace_residuals": (1, "loss/parameter^2", "estimates of the trace of the remainder"),
-        "squares": (1, "loss^2/parameter^4", "estimates of the squared Frobenius norm"),
-        "way_steps": (1, "parameter", "steps along each way down [T]"),
-        "way_changes": (2, "loss", "loss at each step minus the checkpoint's, on the half that judges [W, T]"),
-        "way_spread": (3, "loss", "the same by sample group [W, T, G]"),
-        "way_penalties": (2, "loss", "change of half the weight decay times the squared norm [W, T]"),
-        "way_slopes": (1, "loss/parameter", "gradient along each way on the half that judges [W]"),
-        "way_sizes": (1, "1", "weight of each sample group of that half [G]"),
-        "density_nodes": (2, "loss/parameter^2", "nodes of the spectral density [starts, steps]"),
-        "density_weights": (2, "1", "their weights, which sum to 1 per start [starts, steps]"),
+        "top": ("k", "loss/parameter^2", "largest eigenvalues, descending"),
+        "top_residuals": ("k", "loss/parameter^2", "norm of Hu - value u"),
+        "top_converged": ("k", "1", "1 where the residual is small enough"),
+        "top_groups": ("kG", "loss/parameter^2", "curvature along each eigenvector over each sample group"),
+        "bottom": ("b", "loss/parameter^2", "smallest eigenvalues, ascending"),
+        "bottom_residuals": ("b", "loss/parameter^2", "norm of Hu - value u"),
+        "bottom_converged": ("b", "1", "1 where the residual is small enough"),
+        "bottom_groups": ("bG", "loss/parameter^2", "curvature along each eigenvector over each sample group"),
+        "group_sizes": ("G", "1", "weight of each sample group"),
+        "trace_exact": ("", "loss/parameter^2", "trace over the sketched subspace (Hutch++)"),
+        "trace_residuals": ("t", "loss/parameter^2", "estimates of the trace of the remainder"),
+        "squares": ("s", "loss^2/parameter^4", "estimates of the squared Frobenius norm"),
+        **WAYS,
+        "adam_top": ("", "1/parameter", "largest eigenvalue of the Hessian divided by Adam's √v + ε"),
+        "adam_residuals": ("", "1/parameter", "norm of Hu - value u of that matrix"),
+        "adam_converged": ("", "1", "1 where that residual is small enough"),
+        "layer_top": ("L", "loss/parameter^2", "largest eigenvalue of each parameter tensor's own block"),
+        "layer_residuals": ("L", "loss/parameter^2", "norm of Hu - value u in the block"),
+        "layer_converged": ("L", "1", "1 where that residual is small enough"),
+        "layer_traces": ("Lq", "loss/parameter^2", "estimates of the trace of each block"),
+        "density_nodes": ("rn", "loss/parameter^2", "nodes of the spectral density, by start"),
+        "density_weights": ("rn", "1", "their weights, which sum to 1 per start"),
     },
 }
-OPTIONAL_ARRAYS = (
-    "pair_products", "density_nodes", "density_weights",
-    "way_steps", "way_changes", "way_spread", "way_penalties", "way_slopes", "way_sizes",
-)  # fmt: skip
+# What may be left out, all of a row together.
+OPTIONAL_ARRAYS: tuple[tuple[str, ...], ...] = (
+    ("pair_products",),
+    ("trace_exact", "trace_residuals", "squares"),
+    tuple(WAYS),
+    ("adam_top", "adam_residuals", "adam_converged"),
+    ("layer_top", "layer_residuals", "layer_converged", "layer_traces"),
+    ("density_nodes", "density_weights"),
+)
 
 
 @dataclass(frozen=True)

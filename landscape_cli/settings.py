@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -82,6 +83,7 @@ class GradientSettings:
 
     samples: int | None = None  # a fixed seeded subset of this size
     seed: int = 0  # of the subset
+    time: str | float | None = None  # 90s, 20m, 1h30m: what has not been measured by then is left out
 
 
 @dataclass(frozen=True)
@@ -96,9 +98,11 @@ class HessianSettings:
     density: bool = False  # the spectral density: starts x steps products
     starts: int = 10
     steps: int = 80
+    per_layer: bool = False  # largest eigenvalue and trace of each parameter tensor's own block
     dtype: str | None = None  # float64: products in double precision, whatever the run's dtype
     samples: int | None = None  # a fixed seeded subset of this size
     seed: int = 0  # of the subset, and of every random start
+    time: str | float | None = None  # 90s, 20m, 1h30m: what has not been measured by then is left out, and said
 
 
 @dataclass(frozen=True)
@@ -162,6 +166,7 @@ def _check_sections(job: Job) -> None:
     for name, section in (("gradient", job.gradient), ("hessian", job.hessian)):
         if section is not None:
             _positive(f"{name}.samples", section.samples)
+            seconds(section.time, f"{name}.time")
     hessian = job.hessian
     if hessian is None:
         return
@@ -198,6 +203,22 @@ def check(job: Job) -> None:
     _check_sections(job)
     if job.model.call not in CALLS:
         raise one_of("value of model.call", job.model.call, [*CALLS])
+
+
+def seconds(text: str | float | None, key: str = "the time") -> float | None:
+    """The seconds of `90`, `90s`, `20m`, `1h30m`; None where nothing is given.
+
+    Raises:
+        LandscapeError: another form, or nothing positive.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", str(text).strip())
+    parts = zip(match.groups(), (3600, 60, 1), strict=True) if match else ()
+    total = sum(float(part or 0) * unit for part, unit in parts)
+    if not total:
+        raise LandscapeError(f"{key} {text} is no duration", "write for example 90s, 20m or 1h30m")
+    return total
 
 
 def _positive(key: str, value: float | None) -> None:

@@ -15,7 +15,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from problems import PROBLEMS, Exact, itself, quadratic, samples
-from test_objective import problem_of
+from test_objective import dense, problem_of
 from test_scan_faults import home, refused, scan
 from torch import Tensor, nn
 
@@ -23,6 +23,7 @@ from landscape_cli import store
 from landscape_cli.analyse.gradient import gradient_statistics
 from landscape_cli.analyse.hessian import hessian_statistics, learning_rates
 from landscape_cli.analyse.paths import ITSELF
+from landscape_cli.analyse.verdict import verdict
 from landscape_cli.cli.main import main
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.measure import gradient as gradients
@@ -393,3 +394,95 @@ def test_every_array_of_a_section_has_a_unit_and_a_description(home: Path) -> No
             for key, dataset in file[name].items():
                 assert dataset.attrs["units"] == known[key][1]
                 assert dataset.attrs["description"]
+
+
+# ---------------------------------------------------------------- parts, budgets
+
+
+@pytest.mark.parametrize("name", ["perceptron", "convolutional", "half frozen", "attention"])
+def test_the_blocks_of_single_parameter_tensors(name: str) -> None:
+    problem, split = problem_of(name)
+    exact = dense(problem, split, torch.arange(len(split)))
+    found = hessian_of(problem, per_layer=True, probes=400, tolerance=1e-9)["per_layer"]
+    assert [layer["name"] for layer in found] == list(problem.centre)
+    sizes = [t.numel() for t in problem.centre.values()]
+    starts = np.cumsum([0, *sizes])
+    for layer, start, size in zip(found, starts, sizes, strict=False):
+        block = exact[start : start + size, start : start + size]
+        top, trace = layer["top"][ITSELF], layer["trace"]
+        assert top.status == "ok"
+        assert top.value == pytest.approx(float(torch.linalg.eigvalsh(block)[-1]), rel=1e-8, abs=1e-10)
+        assert abs(trace.value - float(block.trace())) <= 4 * (trace.stderr or 0) + 1e-9
+
+
+def test_a_part_that_has_no_time_is_left_out_and_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("landscape_cli.measure.budget.time.monotonic", lambda: clock[0])
+    problem, _ = problem_of("perceptron")
+
+    def tick(steps: int) -> bool:  # a second for each product
+        clock[0] += steps
+        return False
+
+    found = measure_hessian(problem, HessianSettings(time=150.0), tick)
+    assert found is not None
+    assert found[1]["out_of_time"] == []
+    clock[0] = 0.0
+    arrays, facts = measure_hessian(problem, HessianSettings(time=20.0), tick) or ({}, {})
+    assert facts["products"] <= 21  # what is under way when time is over is finished
+    assert facts["out_of_time"] == ["eigenvalues", "trace", "ways down"]
+    tree = hessian_statistics(Section({}, "", arrays, facts))
+    assert {entry[ITSELF].status for entry in tree["bottom"]} == {"not converged"}
+    assert (tree["trace"].status, tree["frobenius"].status) == ("not measured", "not measured")
+    kind = verdict(Section({}, "", arrays, facts))
+    assert kind is not None
+    assert kind["kind"] == "inconclusive"
+    assert "time" in kind["reasons"][0]
+
+
+def test_a_gradient_that_has_no_time_is_of_fewer_groups(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("landscape_cli.measure.budget.time.monotonic", lambda: clock[0])
+    problem, _ = problem_of("perceptron", count=640)
+
+    def tick(steps: int) -> bool:
+        clock[0] += steps
+        return False
+
+    found = measure_gradient(problem, GradientSettings(time="80s"), tick)  # half of it for the groups
+    assert found is not None
+    assert found[1]["samples"] == 400
+    assert found[1]["per_sample"] == "40 micro-batches"
+    assert found[1]["out_of_time"] == ["24 of 64 groups", "single samples"]
+    assert gradient_statistics(Section({}, "", *found))["norm"].status == "ok"
+
+
+def test_whether_the_gradient_is_zero_for_all_that_matters() -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(400, 3, dtype=torch.float64, generator=draw)
+    y = x @ torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64) + torch.randn(400, dtype=torch.float64, generator=draw)
+    optimum = torch.linalg.lstsq(x, y[:, None]).solution.T
+    there, aside = (linear(x, y[:, None], 1, "mse", weight) for weight in (optimum, optimum * 0 + 100.0))
+    tree = gradient_statistics(section("gradient", there, GradientSettings()))
+    assert tree["critical"] == "yes"
+    far = gradient_statistics(section("gradient", aside, GradientSettings()))
+    assert far["critical"] == "no"
+    assert far["drop"].value > 3 * far["drop"].stderr
+    few = linear(x[:3], y[:3, None], 1, "mse", optimum)
+    assert gradient_statistics(section("gradient", few, GradientSettings()))["critical"] == "not measured"
+
+
+def test_flags_of_the_sections(home: Path) -> None:
+    assert (
+        scan("job.toml", "--all", "--per-layer", "--hessian-dtype=float64", "--set=hessian.time=1h", "-o", "run.h5")
+        == 0
+    )
+    profile = store.load("run.h5")
+    assert set(profile.sections) == set(SECTION_ARRAYS)
+    assert "layer_top" in profile.sections["hessian"].arrays
+    assert profile.sections["hessian"].facts["dtype"] == "float64"
+    assert main(["report", "run.h5"]) == 0
+
+
+def test_a_time_that_is_none_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "hessian.time" in refused(capsys, 2, "job.toml", "--hessian", "--set=hessian.time=soon", "-o", "new.h5")

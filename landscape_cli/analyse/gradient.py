@@ -9,13 +9,14 @@ import numpy as np
 
 from landscape_cli.analyse.jackknife import stderr
 from landscape_cli.analyse.paths import ITSELF
+from landscape_cli.analyse.ways import tau_of, ways_of
 from landscape_cli.profile import Estimate, Floats, Section
 
 VANISHING, EXPLODING = 1e-3, 1e3  # of the median of ‖∇‖/‖w‖ over the parameter tensors
 
 
 def gradient_statistics(section: Section) -> dict[str, Any]:
-    """`gradient.norm`, `.test`, `.noise_scale`, `.per_layer`; STATISTICS.md part B.
+    """`gradient.norm`, `.test`, `.noise_scale`, `.critical`, `.per_layer`; STATISTICS.md part B.
 
     With N samples, g the mean gradient and Σ the covariance of per-sample gradients (McCandlish et al. 2018):
     test T = N‖g‖²/tr Σ, with mean 1 where the population gradient is 0; noise_scale = tr Σ/‖G‖², ‖G‖² = ‖g‖² - tr Σ/N.
@@ -32,6 +33,7 @@ def gradient_statistics(section: Section) -> dict[str, Any]:
             "null_sd": _null_sd(section, covariance),
         },
         "noise_scale": _noise_scale(signal, covariance, parts),
+        **_critical(section),
         **_layers(section),
     }
 
@@ -91,9 +93,27 @@ def _noise_scale(signal: float, covariance: float, parts: _Parts) -> Estimate:
     return Estimate.of(covariance / signal, stderr(ratios, parts.sizes))
 
 
+def _critical(section: Section) -> dict[str, Any]:
+    """Whether the gradient is 0 for all that matters: `no`, `yes` or `undecided`, and the largest drop of J along -∇L.
+
+    no: a step down the gradient of one half of the samples lowers J on the other half by more than τ and beyond 3 SE;
+    yes: the upper limit of that drop is at most τ.
+    """
+    ways = ways_of(section) if "way_changes" in section.arrays else []
+    if not ways:
+        return {"critical": "not measured", "drop": Estimate.missing("not measured")}
+    way, tau = ways[0], tau_of(section)
+    if not (np.isfinite(way.changes).all() and np.isfinite(way.errors).all()):
+        return {"critical": "undecided", "drop": Estimate.missing("not finite")}
+    lowest = int(way.changes.argmin())
+    drop = Estimate.of(max(0.0, -float(way.changes[lowest])), float(way.errors[lowest]), "lower")
+    certain = way.first_down(tau) is not None
+    return {"critical": "no" if certain else "yes" if way.upper_drop <= tau else "undecided", "drop": drop, "tau": tau}
+
+
 def _layers(section: Section) -> dict[str, Any]:
     """Per parameter tensor the gradient's norm and its ratio to ‖w‖; which vanish or explode beside the median."""
-    names = [str(name) for name in section.facts.get("parameters", [])]
+    names = section.texts("parameters")
     norms, weights = section.arrays["layer_norms"], section.arrays["weight_norms"]
     with np.errstate(divide="ignore", invalid="ignore"):
         ratios = np.where(weights > 0, norms / weights, np.nan)

@@ -25,8 +25,9 @@ def hessian_statistics(section: Section) -> dict[str, Any]:
         "bottom": bottom,
         "top_ratio": _ratio(top),
         "trace": _trace(arrays),
-        "frobenius": _frobenius(arrays["squares"]),
+        "frobenius": _frobenius(arrays),
         **_density(section),
+        **_layers(section),
     }
 
 
@@ -41,7 +42,17 @@ def learning_rates(section: Section) -> dict[str, Any]:
         "heavy_ball": 2 * (1 + MOMENTUM),
         "nesterov": 2 * (1 + MOMENTUM) / (1 + 2 * MOMENTUM),
     }
-    return {"max_stable": {name: _over(factor, first) for name, factor in factors.items()}, "momentum": MOMENTUM}
+    rates = {name: _over(factor, first) for name, factor in factors.items()}
+    return {"max_stable": {**rates, **_adam(section)}, "momentum": MOMENTUM}
+
+
+def _adam(section: Section) -> dict[str, Any]:
+    """(2 + 2β₁)/((1 - β₁)·λ₁(P⁻¹H)), P = √v̂ + ε: of a checkpoint with Adam's state. Cohen et al. 2022."""
+    arrays, beta = section.arrays, section.number("adam_beta")
+    if "adam_top" not in arrays or not 0 <= beta < 1:
+        return {}
+    first = _known(float(arrays["adam_top"]), bool(arrays["adam_converged"]))
+    return {"adam": _over((2 + 2 * beta) / (1 - beta), first)}
 
 
 def _over(factor: float, eigenvalue: Estimate) -> Estimate:
@@ -84,15 +95,43 @@ def _ratio(top: list[dict[str, Any]]) -> Estimate:
 
 def _trace(arrays: Any) -> Estimate:
     """Hutch++: the part over the sketch and the mean of the probes, whose spread is the error. Meyer et al. 2021."""
+    if "trace_exact" not in arrays:
+        return Estimate.missing("not measured")
     residuals = arrays["trace_residuals"]
     return Estimate.of(float(arrays["trace_exact"]) + float(residuals.mean()), _of_mean(residuals))
 
 
-def _frobenius(squares: Floats) -> Estimate:
+def _frobenius(arrays: Any) -> Estimate:
     """√E‖Hz‖² over random signs z."""
+    if "squares" not in arrays:
+        return Estimate.missing("not measured")
+    squares = arrays["squares"]
     norm = float(np.sqrt(squares.mean()))
     error = _of_mean(squares)
     return Estimate.of(norm, None if error is None or norm == 0 else error / (2 * norm))
+
+
+def _layers(section: Section) -> dict[str, Any]:
+    """`hessian.per_layer`: λ₁ and trace of each parameter tensor's own block; nothing where it was not asked for."""
+    arrays = section.arrays
+    if "layer_top" not in arrays:
+        return {}
+    names = section.texts("layers")
+    rows = zip(names, *(arrays[f"layer_{what}"] for what in ("top", "converged", "residuals", "traces")), strict=False)
+    return {
+        "per_layer": [
+            {
+                "name": name,
+                "top": {ITSELF: _known(float(top), bool(converged)), "residual": float(residual)},
+                "trace": Estimate.of(float(traces.mean()), _of_mean(traces)),
+            }
+            for name, top, converged, residual, traces in rows
+        ]
+    }
+
+
+def _known(value: float, converged: bool) -> Estimate:
+    return Estimate.of(value) if converged else Estimate(value, None, "not converged")
 
 
 def _of_mean(values: Floats) -> float | None:
@@ -106,7 +145,7 @@ def _density(section: Section) -> dict[str, Any]:
         missing = Estimate.missing("not measured")
         return {"effective_rank": missing, "negative_mass": missing}
     nodes = np.where(weights > 0, nodes, 0.0)
-    parameters = float(section.facts.get("parameters", 0))
+    parameters = section.number("parameters", 0)
     first, second = (weights * np.abs(nodes)).sum(1), (weights * nodes**2).sum(1)
     keeps = ~np.eye(len(nodes), dtype=bool)
     ranks = np.array([first[k].mean() ** 2 * parameters / second[k].mean() for k in keeps if second[k].mean() > 0])

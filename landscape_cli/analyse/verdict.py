@@ -6,72 +6,32 @@ The ways were found on one half of the samples and are judged here on the other.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from landscape_cli.analyse.jackknife import stderr, without_each
-from landscape_cli.profile import TOLERANCE, Floats, Section
-
-SHARE = 0.01  # τ = SHARE·|L|, or the numeric error where that is larger: what counts as a change of the loss
-SURE = 3.0  # standard errors
-
-
-@dataclass(frozen=True)
-class Way:
-    """J(θ + t·v) - J(θ) at the steps t, its standard errors, and its slope ∇J·v at 0."""
-
-    name: str
-    steps: Floats
-    changes: Floats
-    errors: Floats
-    slope: float
-
-    @property
-    def upper_drop(self) -> float:
-        """The largest drop that the errors leave room for."""
-        return float((SURE * self.errors - self.changes).max())
-
-    def first_down(self, tau: float) -> int | None:
-        """The first step that shows a drop beyond τ and beyond three standard errors."""
-        down = np.flatnonzero((-self.changes > tau) & (-self.changes > SURE * self.errors))
-        return int(down[0]) if len(down) else None
+from landscape_cli.analyse.ways import SURE, Way, tau_of, ways_of
+from landscape_cli.profile import Floats, Section
 
 
 def verdict(section: Section | None) -> dict[str, Any] | None:
     """`verdict.kind` and `verdict.reasons`, as STATISTICS.md part B defines them; None where nothing was measured."""
     if section is None:
         return None
-    facts, arrays = section.facts, section.arrays
+    arrays = section.arrays
     if "way_changes" not in arrays:
-        return _said("inconclusive", ["too few samples to find ways down on one half and judge them on another"])
-    loss = float(facts.get("judged_loss", np.nan))
-    relative, absolute = TOLERANCE.get(str(facts.get("dtype")), TOLERANCE["float32"])
-    tau = max(SHARE * abs(loss), relative * abs(loss) + absolute)
-    ways = _ways(section)
+        few = "too few samples to find ways down on one half and judge them on another"
+        late = "the time was over before ways down were tried: raise hessian.time"
+        return _said("inconclusive", [late if "ways down" in section.texts("out_of_time") else few])
+    tau, ways = tau_of(section), ways_of(section)
     flaws = _flaws(section, ways)
     if flaws or not ways:
         return _said("inconclusive", flaws or ["no way could be tried"])
-    return _said(*_kind(ways, tau, arrays, float(facts.get("decay", 0.0)), _tried(ways, tau)))
+    return _said(*_kind(ways, tau, arrays, section.number("decay", 0.0), _tried(ways, tau)))
 
 
 def _said(kind: str, reasons: list[str]) -> dict[str, Any]:
     return {"kind": kind, "reasons": reasons}
-
-
-def _ways(section: Section) -> list[Way]:
-    arrays = section.arrays
-    sizes = arrays["way_sizes"]
-    names = [str(name) for name in section.facts.get("ways", [])]
-    rows = zip(names, arrays["way_changes"], arrays["way_spread"], arrays["way_penalties"], arrays["way_slopes"],
-               strict=True)  # fmt: skip
-    made = []
-    for name, changes, groups, penalties, slope in rows:
-        errors = [stderr(replicates, sizes) for replicates in without_each(groups, sizes)]
-        known = np.array([np.nan if error is None else error for error in errors])
-        made.append(Way(name, arrays["way_steps"], changes + penalties, known, float(slope)))
-    return made
 
 
 def _flaws(section: Section, ways: list[Way]) -> list[str]:

@@ -200,7 +200,8 @@ class Scan:
         """The profile with one section measured, unless it was stopped."""
         from landscape_cli.measure.sections import STEPS, measured
 
-        with progress(name, 0, STEPS[name](getattr(self.job, name)), "steps") as advance:
+        unit, most = STEPS[name]
+        with progress(name, 0, most(getattr(self.job, name), problem), unit) as advance:
 
             def ask(steps: int) -> bool:
                 advance(steps)

@@ -16,11 +16,10 @@ from landscape_cli import files, jobs, store
 from landscape_cli.cli.console import common, duration
 from landscape_cli.cli.output import say
 from landscape_cli.cli.run import WHOLE, Scan
-from landscape_cli.cli.stopping import seconds
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.jobs import Layer
 from landscape_cli.profile import SECTION_ARRAYS, Axis, grid_bytes
-from landscape_cli.settings import Job
+from landscape_cli.settings import Job, seconds
 
 # Flags that are one key of the job.
 FLAGS: dict[str, tuple[str, ...]] = {
@@ -38,6 +37,8 @@ FLAGS: dict[str, tuple[str, ...]] = {
     "ignore": ("planes", "main", "ignore"),
     "orthogonal": ("planes", "main", "orthogonal"),
     "batchnorm": ("planes", "main", "batchnorm"),
+    "per_layer": ("hessian", "per_layer"),
+    "hessian_dtype": ("hessian", "dtype"),
     "device": ("run", "device"),
     "dtype": ("run", "dtype"),
     "seed": ("run", "seed"),
@@ -79,6 +80,9 @@ def _listed(names: list[str]) -> str:
 @click.option("--points-per-pass", type=int, help="Weight points per pass, of strategies that take many.")
 @click.option("--gradient", is_flag=True, help="Measure the gradient at the checkpoint too.")
 @click.option("--hessian", is_flag=True, help="Measure the Hessian's eigenvalues and trace at the checkpoint too.")
+@click.option("--per-layer", is_flag=True, default=None, help="Of every parameter tensor's own block of it too.")
+@click.option("--hessian-dtype", help="float64: products with the Hessian in double precision.")
+@click.option("--all", "everything", is_flag=True, help=f"{_listed([f'--{name}' for name in jobs.OPTIONAL])}.")
 @click.option("--only", multiple=True, metavar="NAME", help="Measure this section or plane alone; repeat for more.")
 @click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Any key of the job.")
 @click.option("--plan", is_flag=True, help="Print what it would take, and write nothing.")
@@ -100,7 +104,7 @@ def scan(
         job, force = Path(force), WHOLE  # `scan --force JOB.toml`
     if output is None and not plan:
         raise LandscapeError("the scan has no output", "add for example -o run.h5")
-    limit = seconds(max_time)
+    limit = seconds(max_time, "--max-time")
     if output == "-":
         raise LandscapeError("an HDF5 file cannot be written to stdout", "give a file, for example -o run.h5")
     settings = with_only(read_job(job, sets, flags), only)
@@ -130,7 +134,7 @@ def read_job(job: Path | None, sets: tuple[str, ...], flags: dict[str, Any]) -> 
         if given is not None and given != ():
             values[path] = _value(name, given)
     for name in jobs.OPTIONAL:
-        if flags.get(name):
+        if flags.get(name) or flags.get("everything"):
             values[(name,)] = {}
     for item in flags.get("data", ()):
         name, equals, source = item.partition("=")

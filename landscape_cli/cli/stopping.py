@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from landscape_cli.errors import ExitCode, LandscapeError
+from landscape_cli.errors import ExitCode
 
 
 class Stop:
@@ -44,20 +43,3 @@ def stopping(max_seconds: float | None) -> Iterator[Stop]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def seconds(text: str | None) -> float | None:
-    """The seconds of `90`, `90s`, `20m`, `1h30m`.
-
-    Raises:
-        LandscapeError: another form, or nothing positive.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
-    total = (
-        sum(float(part or 0) * unit for part, unit in zip(match.groups(), (3600, 60, 1), strict=True)) if match else 0
-    )
-    if not total:
-        raise LandscapeError(f"--max-time {text} is no duration", "write for example 90s, 20m or 1h30m")
-    return total

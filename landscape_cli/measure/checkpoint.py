@@ -33,12 +33,16 @@ DAMAGE = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A state dict whose keys are the model's own, where it was found, and what the user should know."""
+    """A state dict whose keys are the model's own, where it was found, and what the user should know.
+
+    `whole` is all that the file holds, the state of an optimiser perhaps.
+    """
 
     state: State
     found_at: str
     sha256: str
     notes: tuple[str, ...] = ()
+    whole: Any = None
 
 
 def load_into(
@@ -63,7 +67,7 @@ def load_into(
     with torch.no_grad():
         for name, tensor in state.items():
             own[name].copy_(tensor)
-    return Checkpoint(state, found_at, file_sha256(path), tuple(notes))
+    return Checkpoint(state, found_at, file_sha256(path), tuple(notes), tree)
 
 
 def read(path: Path, allow_pickle: bool = False) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -11,21 +11,23 @@ from torch.func import grad, vmap
 
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.measure import data
+from landscape_cli.measure.budget import Ask, Budget
 from landscape_cli.measure.data import Split, deal, sums_on
 from landscape_cli.measure.objective import Objective, make_objective
 from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.problem import Problem, free_bytes
-from landscape_cli.profile import Floats
-from landscape_cli.settings import GradientSettings
+from landscape_cli.measure.ways import down_the_gradient, halves, judge
+from landscape_cli.profile import Measured
+from landscape_cli.settings import GradientSettings, seconds
 
 HELD = 1 << 28  # bytes of per-sample gradients that are held at a time
 FEWEST = 32  # groups whose gradients are held at a time, where all of them do not fit
-Measured = tuple[dict[str, Floats], dict[str, Any]]
-Ask = Callable[[int], bool]
 
 
 def measure_gradient(problem: Problem, settings: GradientSettings, ask: Ask) -> Measured | None:
     """Arrays and facts of the section `gradient`; None where it was asked to stop.
+
+    What has no time is left out and said: groups beyond 32, then single samples, then the steps down the gradient.
 
     Args:
         ask: called after each group with 1; true asks to stop.
@@ -34,22 +36,20 @@ def measure_gradient(problem: Problem, settings: GradientSettings, ask: Ask) -> 
         LandscapeError: the loss has no gradient, or one that is not finite (exit 3); the groups' do not fit in memory.
     """
     split = next(iter(problem.splits.values()))
-    groups = sample_groups(split, settings.samples, settings.seed)
-    groups = _merged(groups, problem)
+    groups = _merged(sample_groups(split, settings.samples, settings.seed), problem)
     objective, _ = make_objective(problem, split, torch.cat(groups), in_place_plan(problem).batch)
-    gradients = torch.empty(len(groups), objective.size, dtype=objective.like.dtype)
-    losses = []
-    for i, group in enumerate(groups):
-        loss, gradient = objective.on(group).gradient()
-        if not bool(gradient.isfinite().all()):
-            hint = "look at the loss and its derivative there: a root or a logarithm of 0?"
-            raise LandscapeError("the gradient at the checkpoint is not finite", hint, ExitCode.INCONCLUSIVE)
-        gradients[i] = gradient
-        losses.append(loss)
-        if ask(1):
-            return None
+    budget = Budget(ask, seconds(settings.time))
+    gradients, losses = _by_group(objective, groups, budget)
+    if budget.wanted:
+        return None
+    left = len(groups) - len(losses)
+    late = [f"{left} of {len(groups)} groups"] if left else []
+    groups = groups[: len(losses)]
+    objective = objective.on(torch.cat(groups))
     sizes = torch.stack([split.weights[g.to(split.weights.device)].sum() for g in groups]).cpu()
-    squares, pairs = per_sample(objective, groups)
+    squares, pairs = (None, None) if budget.late else per_sample(objective, groups)
+    late += ["single samples"] if budget.late else []
+    budget.part(last=True)
     arrays = {
         "group_sizes": sizes,
         "group_losses": torch.tensor(losses, dtype=torch.float64),
@@ -60,12 +60,43 @@ def measure_gradient(problem: Problem, settings: GradientSettings, ask: Ask) -> 
         "sample_counts": torch.tensor([float(len(g)) for g in groups]),
         **({} if pairs is None else {"pair_products": pairs}),
     }
+    tried, told = ({}, {}) if budget.late else _down(objective, settings.seed)
+    late += ["steps down the gradient"] if budget.late else []
     facts = {
         "parameters": list(problem.centre),
-        "samples": sum(len(g) for g in groups),
+        "samples": len(objective.rows),
+        "dtype": problem.dtype,
         "per_sample": "exact" if squares is not None else f"{len(groups)} micro-batches",
+        "out_of_time": late,
+        **told,
     }
-    return {name: tensor.double().cpu().numpy() for name, tensor in arrays.items()}, facts
+    return {name: tensor.double().cpu().numpy() for name, tensor in arrays.items()} | tried, facts
+
+
+def _by_group(objective: Objective, groups: list[Tensor], budget: Budget) -> tuple[Tensor, list[float]]:
+    """(G, P) the gradient over each group, and the mean losses; of 32 groups at least."""
+    gradients = torch.empty(len(groups), objective.size, dtype=objective.like.dtype)
+    losses: list[float] = []
+    budget.part()
+    for i, group in enumerate(groups):
+        if budget.wanted or (budget.late and i >= FEWEST):
+            break
+        loss, gradient = objective.on(group).gradient()
+        if not bool(gradient.isfinite().all()):
+            hint = "look at the loss and its derivative there: a root or a logarithm of 0?"
+            raise LandscapeError("the gradient at the checkpoint is not finite", hint, ExitCode.INCONCLUSIVE)
+        gradients[i] = gradient
+        losses.append(loss)
+        budget(1)
+    return gradients[: len(losses)], losses
+
+
+def _down(objective: Objective, seed: int) -> Measured:
+    """How the loss falls on one half of the samples down the gradient of the other; nothing of under four."""
+    if len(objective.rows) < 4:
+        return {}, {}
+    one, other = (objective.on(rows) for rows in halves(objective.rows, seed))
+    return judge(other, down_the_gradient(one), objective.split)
 
 
 def sample_groups(split: Split, samples: int | None, seed: int) -> list[Tensor]:

@@ -1,30 +1,184 @@
-"""The Hessian of the mean loss at the checkpoint: its extreme eigenvalues, trace, norm and density."""
+"""The Hessian of the mean loss at the checkpoint, part by part: PARTS = {name: function}."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
 from landscape_cli.errors import LandscapeError
+from landscape_cli.measure.budget import Ask, Budget
 from landscape_cli.measure.curvature import curvatures
 from landscape_cli.measure.density import density
-from landscape_cli.measure.gradient import Ask, Measured, sample_groups
+from landscape_cli.measure.gradient import sample_groups
 from landscape_cli.measure.lanczos import Spectrum, lanczos
 from landscape_cli.measure.objective import Objective, in_double, make_objective
 from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.problem import Problem, free_bytes
-from landscape_cli.measure.trace import hutchpp
+from landscape_cli.measure.trace import PROBES, hutchpp
 from landscape_cli.measure.ways import halves, judge, ways
-from landscape_cli.profile import Floats
-from landscape_cli.settings import HessianSettings
+from landscape_cli.profile import Floats, Measured
+from landscape_cli.settings import HessianSettings, seconds
 
 BASIS_SHARE = 0.5  # of the free memory that the vectors of Lanczos may take
 
 
+@dataclass(frozen=True)
+class Run:
+    """What the parts share."""
+
+    objective: Objective
+    groups: list[torch.Tensor]
+    settings: HessianSettings
+    budget: Budget
+
+    def lanczos(self, objective: Objective, top: int, bottom: int, **options: Any) -> Spectrum:
+        """The ends of the spectrum of one objective, as the settings say."""
+        settings = self.settings
+        return lanczos(
+            options.pop("product", objective.product), objective.size, top=top, bottom=bottom,
+            tolerance=settings.tolerance, products=settings.products, basis=_basis(objective, top, bottom),
+            seed=settings.seed, like=objective.like, on_product=self.budget, **options,
+        )  # fmt: skip
+
+
+def eigenvalues(run: Run) -> Measured:
+    """Both ends of the spectrum, and the curvature of each group of samples along its eigenvectors."""
+    spectrum = run.lanczos(run.objective, run.settings.top, run.settings.bottom)
+    arrays = {
+        "top": spectrum.top,
+        "top_residuals": spectrum.top_residuals,
+        "top_converged": spectrum.converged_top.astype(float),
+        "bottom": spectrum.bottom,
+        "bottom_residuals": spectrum.bottom_residuals,
+        "bottom_converged": spectrum.converged_bottom.astype(float),
+    }
+    if not run.budget.wanted:
+        arrays["top_groups"] = curvatures(run.objective, spectrum.top_vectors, run.groups).numpy()
+        arrays["bottom_groups"] = curvatures(run.objective, spectrum.bottom_vectors, run.groups).numpy()
+    return arrays, {"eigenvalue_products": spectrum.products}
+
+
+def trace(run: Run) -> Measured:
+    """The trace and the squared Frobenius norm; nothing where the time does not suffice for ten probes."""
+    settings, objective = run.settings, run.objective
+    found = hutchpp(
+        objective.product, objective.size, sketch=settings.probes, probes=settings.probes, seed=settings.seed,
+        like=objective.like, on_product=run.budget,
+    )  # fmt: skip
+    if math.isnan(found.exact_part) or len(found.residuals) < PROBES:
+        return {}, {}
+    return {
+        "trace_exact": np.array(found.exact_part),
+        "trace_residuals": found.residuals,
+        "squares": found.squares,
+    }, {}
+
+
+def ways_down(run: Run) -> Measured:
+    """How the loss falls, on one half of the samples, along directions found on the other; nothing of under four."""
+    if len(run.objective.rows) < 4:
+        return {}, {}
+    one, other = (run.objective.on(rows) for rows in halves(run.objective.rows, run.settings.seed))
+    spectrum = run.lanczos(one, 1, run.settings.bottom)
+    if run.budget.stopped:
+        return {}, {}
+    return judge(other, ways(one, spectrum, other), run.objective.split)
+
+
+def per_layer(run: Run) -> Measured:
+    """The largest eigenvalue and the trace of each parameter tensor's own block."""
+    ends = [_first(run.lanczos(block, 1, 0)) for block in _blocks(run)]
+    if run.budget.stopped:
+        return {}, {}
+    draw = torch.Generator().manual_seed(run.settings.seed)
+    traces = torch.stack([_block_traces(run, draw) for _ in range(run.settings.probes)], dim=1)
+    if run.budget.stopped:
+        return {}, {}
+    return {
+        **{f"layer_{name}": column for name, column in zip(FIRST, np.array(ends).T, strict=True)},
+        "layer_traces": traces.numpy(),
+    }, {"layers": list(run.objective.problem.centre)}
+
+
+FIRST = ("top", "residuals", "converged")
+
+
+def _first(spectrum: Spectrum) -> tuple[float, float, float]:
+    """The largest eigenvalue, its residual, and 1 if it has converged."""
+    return float(spectrum.top[0]), float(spectrum.top_residuals[0]), float(spectrum.converged_top[0])
+
+
+def _blocks(run: Run) -> Iterator[Objective]:
+    """The objective as a function of one parameter tensor alone; none after a stop."""
+    problem = run.objective.problem
+    for name, tensor in problem.centre.items():
+        if run.budget.stopped:
+            return
+        yield replace(
+            run.objective,
+            problem=replace(problem, centre={name: tensor}, parameters={name: problem.parameters[name]}),
+        )
+
+
+def _block_traces(run: Run, draw: torch.Generator) -> torch.Tensor:
+    """(L,) z·Hz over each parameter tensor, for random signs z: means are traces of blocks (Hutchinson 1990)."""
+    objective = run.objective
+    signs = torch.randint(0, 2, (objective.size,), generator=draw).mul_(2).sub_(1).to(objective.like)
+    products = signs * objective.product(signs)
+    run.budget()
+    return torch.stack([part.double().sum().cpu() for part in objective.unflat(products)])
+
+
+def adam(run: Run) -> Measured:
+    """The largest eigenvalue of P⁻¹H, P = √v̂ + ε of the Adam whose state the checkpoint holds: that of P^-½·H·P^-½."""
+    objective = run.objective
+    found, why = objective.problem.adam
+    if found is not None and not objective.problem.centre.keys() <= found.scale.keys():
+        found, why = None, "Adam's state lacks some of the selected parameters"
+    if found is None:
+        return {}, {"adam": why}
+    scale = torch.cat([found.scale[name].reshape(-1) for name in objective.problem.centre]).to(objective.like)
+    root = scale.rsqrt()
+    ends = _first(run.lanczos(objective, 1, 0, product=lambda v: root * objective.product(root * v)))
+    return {f"adam_{name}": np.array(value) for name, value in zip(FIRST, ends, strict=True)}, {"adam_beta": found.beta}
+
+
+def spectral_density(run: Run) -> Measured:
+    """Nodes and weights of the starts that the time suffices for."""
+    settings, objective = run.settings, run.objective
+    found = density(
+        objective.product, objective.size, starts=settings.starts, steps=settings.steps, seed=settings.seed,
+        like=objective.like, on_product=run.budget,
+    )  # fmt: skip
+    return ({"density_nodes": found.nodes, "density_weights": found.weights}, {}) if len(found.nodes) > 1 else ({}, {})
+
+
+# In the order in which they are measured, and which of them the settings ask for.
+PARTS: dict[str, Callable[[Run], Measured]] = {
+    "eigenvalues": eigenvalues,
+    "trace": trace,
+    "ways down": ways_down,
+    "adam": adam,
+    "per layer": per_layer,
+    "density": spectral_density,
+}
+
+
+def wanted_parts(settings: HessianSettings) -> list[str]:
+    """The names of the parts that the settings ask for."""
+    asked = {"per layer": settings.per_layer, "density": settings.density}
+    return [name for name in PARTS if asked.get(name, True)]
+
+
 def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Measured | None:
     """Arrays and facts of the section `hessian`; None where it was asked to stop.
+
+    Each part may take half of the time that is left, the last one all of it; what has no time is left out and said.
 
     Args:
         ask: called after each product with 1; true asks to stop.
@@ -36,101 +190,46 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
     split = next(iter(problem.splits.values()))
     groups = sample_groups(split, settings.samples, settings.seed)
     objective, notes = make_objective(problem, split, torch.cat(groups), in_place_plan(problem).batch)
-    stop = _Stop(ask)
-    spectrum = lanczos(
-        objective.product, objective.size, top=settings.top, bottom=settings.bottom, tolerance=settings.tolerance,
-        products=settings.products, basis=_basis(objective, settings), seed=settings.seed, like=objective.like,
-        on_product=stop,
-    )  # fmt: skip
-    if stop.wanted:
-        return None
-    trace = hutchpp(
-        objective.product, objective.size, sketch=settings.probes, probes=settings.probes, seed=settings.seed,
-        like=objective.like, on_product=stop,
-    )  # fmt: skip
-    if stop.wanted:
-        return None
-    arrays = {
-        **_ends(objective, spectrum, groups),
-        "group_sizes": torch.stack([split.weights[g.to(split.weights.device)].sum() for g in groups]).cpu().numpy(),
-        "trace_exact": np.array(trace.exact_part),
-        "trace_residuals": trace.residuals,
-        "squares": trace.squares,
-    }
-    count = spectrum.products + trace.products
-    tried, names, loss = _ways_down(objective, settings, stop)
-    arrays |= tried
-    if settings.density:
-        found = density(
-            objective.product, objective.size, starts=settings.starts, steps=settings.steps, seed=settings.seed,
-            like=objective.like, on_product=stop,
-        )  # fmt: skip
-        arrays |= {"density_nodes": found.nodes, "density_weights": found.weights}
-        count += found.products
-    facts: dict[str, Any] = {
-        "parameters": objective.size, "samples": sum(len(g) for g in groups), "products": count,
-        "eigenvalue_products": spectrum.products, "route": objective.route, "dtype": problem.dtype,
-        "notes": list(notes), "ways": names, "judged_loss": loss, "decay": problem.loss.settings.weight_decay,
+    run = Run(objective, groups, settings, Budget(ask, seconds(settings.time)))
+    sizes = torch.stack([split.weights[g.to(split.weights.device)].sum() for g in groups])
+    arrays: dict[str, Floats] = {"group_sizes": sizes.cpu().numpy()}
+    facts: dict[str, Any] = {}
+    late = []
+    parts = wanted_parts(settings)
+    for name in parts:
+        run.budget.part(last=name == parts[-1])
+        if run.budget.late:
+            late.append(name)
+            continue
+        measured, told = PARTS[name](run)
+        if run.budget.wanted:
+            return None
+        arrays, facts = {**arrays, **measured}, {**facts, **told}
+        late += [name] if run.budget.late else []
+    facts |= {
+        "parameters": objective.size, "samples": sum(len(g) for g in groups), "products": run.budget.steps,
+        "route": objective.route, "dtype": problem.dtype, "notes": list(notes), "out_of_time": late,
+        "decay": problem.loss.settings.weight_decay,
     }  # fmt: skip
-    return None if stop.wanted else (arrays, facts)
+    return arrays, facts
 
 
-def _ways_down(
-    objective: Objective, settings: HessianSettings, stop: _Stop
-) -> tuple[dict[str, Floats], list[str], float]:
-    """How the loss falls, on one half of the samples, along directions found on the other; nothing of under four."""
-    if len(objective.rows) < 4 or stop.wanted:
-        return {}, [], 0.0
-    one, other = (objective.on(rows) for rows in halves(objective.rows, settings.seed))
-    spectrum = lanczos(
-        one.product, one.size, top=1, bottom=settings.bottom, tolerance=settings.tolerance,
-        products=settings.products, basis=_basis(one, settings), seed=settings.seed, like=one.like, on_product=stop,
-    )  # fmt: skip
-    if stop.wanted:
-        return {}, [], 0.0
-    arrays, names = judge(other, ways(one, spectrum, other), objective.split)
-    return arrays, names, other.gradient()[0]
-
-
-class _Stop:
-    """Counts products, and remembers that it was asked to stop."""
-
-    def __init__(self, ask: Ask) -> None:
-        self.ask, self.wanted = ask, False
-
-    def __call__(self, count: int) -> bool:
-        self.wanted = self.ask(1) or self.wanted
-        return self.wanted
-
-
-def _basis(objective: Objective, settings: HessianSettings) -> int | None:
+def _basis(objective: Objective, top: int, bottom: int) -> int | None:
     """How many vectors Lanczos may hold; None for its own choice, where that fits."""
-    usual = max(2 * (settings.top + settings.bottom) + 10, 24)
+    usual = max(2 * (top + bottom) + 10, 24)
     vector = objective.size * objective.like.element_size()
     fitting = int(BASIS_SHARE * free_bytes(objective.problem.device) // max(1, vector))
     if usual <= fitting:
         return None
-    fewest = settings.top + settings.bottom + 2
+    fewest = top + bottom + 2
     if fitting < fewest:
         what = f"{fewest} vectors of {vector >> 20} MiB do not fit in memory"
         raise LandscapeError(f"the eigenvalues cannot be had: {what}", "ask for fewer, or take a larger machine")
     return fitting
 
 
-def _ends(objective: Objective, spectrum: Spectrum, groups: list[torch.Tensor]) -> dict[str, Floats]:
-    """Both ends of the spectrum, and the curvature of each group of samples along its eigenvectors."""
-    return {
-        "top": spectrum.top,
-        "top_residuals": spectrum.top_residuals,
-        "top_converged": spectrum.converged_top.astype(float),
-        "top_groups": curvatures(objective, spectrum.top_vectors, groups).numpy(),
-        "bottom": spectrum.bottom,
-        "bottom_residuals": spectrum.bottom_residuals,
-        "bottom_converged": spectrum.converged_bottom.astype(float),
-        "bottom_groups": curvatures(objective, spectrum.bottom_vectors, groups).numpy(),
-    }
-
-
-def products_asked(settings: HessianSettings) -> int:
+def products_asked(settings: HessianSettings, problem: Problem) -> int:
     """The most products that the settings may take, those of the standard errors aside."""
-    return 2 * settings.products + 3 * settings.probes + (settings.starts * settings.steps if settings.density else 0)
+    layers = len(problem.centre) * settings.products + settings.probes if settings.per_layer else 0
+    starts = settings.starts * settings.steps if settings.density else 0
+    return 2 * settings.products + 3 * settings.probes + layers + starts

@@ -21,6 +21,7 @@ from landscape_cli.measure.data import Inputs, Split
 from landscape_cli.measure.filters import matches
 from landscape_cli.measure.losses import CLASS_LOSSES, Loss, class_dim
 from landscape_cli.measure.model import DTYPES, attributes_kept, cast, check_model, forward_of
+from landscape_cli.measure.optimiser import Adam
 from landscape_cli.measure.usercode import combined
 from landscape_cli.settings import DataSettings, LossSettings, ModelSettings
 
@@ -52,6 +53,7 @@ class Problem:
     dtype: str
     hashes: Mapping[str, str]
     facts: Mapping[str, Any]
+    adam: tuple[Adam | None, str] = (None, "")  # the optimiser's state beside the weights, or why there is none
     copies: bool = False  # each pass has inputs of its own, because the model changes them in place
 
     def refuse_changed_samples(self) -> None:

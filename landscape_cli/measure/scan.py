@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from landscape_cli.measure.directions import Direction, Plane, make_plane
 from landscape_cli.measure.evaluate import Block, Results, evaluate
 from landscape_cli.measure.losses import Loss, make_loss
 from landscape_cli.measure.model import DTYPES, device_named, memory_named, place
+from landscape_cli.measure.optimiser import adam_in
 from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import PROBE, Problem, make_problem, plain_loss
 from landscape_cli.measure.usercode import UserCode
@@ -58,6 +59,7 @@ def load_problem(job: Job, readers: Readers) -> Loaded:
     with factory.unpickling():
         read = checkpoint.load_into(model, path, job.model.state_key, job.model.strict, job.model.allow_pickle)
     sha256, notes = read.sha256, read.notes
+    adam = adam_in(read.whole, model) if job.hessian is not None else (None, "")
     del read  # the model holds its weights now: a large one is not to be held twice
     args = json.dumps(job.model.args, sort_keys=True, default=str)  # TOML has dates, JSON has not
     code = {"model": usercode.combined({"source": factory.sha256, "args": args})}
@@ -65,6 +67,7 @@ def load_problem(job: Job, readers: Readers) -> Loaded:
     loss = load_loss(job)
     with memory_named(job.run.batch_size or PROBE):
         problem = make_problem(model, samples, loss, job.model, device, job.run.dtype, code, job.run.batch_size)
+    problem = replace(problem, adam=adam)
     files = {f"{FILE}checkpoint": sha256, f"{FILE}factory": factory.sha256}
     return Loaded(problem, factory, files, notes)
 

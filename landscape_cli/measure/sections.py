@@ -8,20 +8,21 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from landscape_cli.measure.gradient import Ask, Measured, measure_gradient
+from landscape_cli.measure.budget import Ask
+from landscape_cli.measure.gradient import measure_gradient
 from landscape_cli.measure.hessian import measure_hessian, products_asked
 from landscape_cli.measure.problem import Problem
-from landscape_cli.profile import MAX_GROUPS, Section
+from landscape_cli.profile import MAX_GROUPS, Measured, Section
 from landscape_cli.settings import Job
 
 SECTIONS: dict[str, Callable[[Problem, Any, Ask], Measured | None]] = {
     "gradient": measure_gradient,
     "hessian": measure_hessian,
 }
-STEPS: dict[str, Callable[[Any], int]] = {
-    "gradient": lambda settings: MAX_GROUPS,
-    "hessian": products_asked,
-}  # how often a section asks whether to stop, at most
+STEPS: dict[str, tuple[str, Callable[[Any, Problem], int]]] = {
+    "gradient": ("groups", lambda settings, problem: MAX_GROUPS),
+    "hessian": ("products", products_asked),
+}  # what a section counts while it is measured, and how many it takes at most
 
 
 def wanted_sections(job: Job, problem: Problem, argv: tuple[str, ...]) -> dict[str, Section]:

@@ -19,7 +19,7 @@ from landscape_cli.measure.evaluate import evaluate
 from landscape_cli.measure.lanczos import Spectrum
 from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.planner import in_place_plan
-from landscape_cli.profile import Floats
+from landscape_cli.profile import Measured
 
 REACH = 0.01  # of ‖θ‖: the longest step
 HALVINGS = 12  # steps: REACH·‖θ‖, half of it, a quarter, …
@@ -38,14 +38,19 @@ def ways(objective: Objective, spectrum: Spectrum, judged: Objective) -> Iterato
         objective, spectrum: of the half on which directions are found.
         judged: the other half, for the size of the model alone.
     """
-    decay = objective.problem.loss.settings.weight_decay
-    gradient = objective.gradient()[1].to(judged.like) + decay * judged.centre()
-    yield from _both("gradient", -gradient, (1.0,))
+    yield from down_the_gradient(objective)
     for i, vector in enumerate(spectrum.bottom_vectors):
         if i == 0 or (spectrum.converged_bottom[i] and spectrum.bottom[i] < 0):
             yield from _both(f"bottom {i}", vector, (1.0, -1.0))
     yield from _both("top", spectrum.top_vectors[0], (1.0, -1.0))
     yield from _both("last layer", _last_layer(judged), (1.0, -1.0))
+
+
+def down_the_gradient(objective: Objective) -> Iterator[tuple[str, Tensor]]:
+    """The unit vector along -∇J; none where that is zero."""
+    decay = objective.problem.loss.settings.weight_decay
+    gradient = objective.gradient()[1].to(objective.like) + decay * objective.centre()
+    yield from _both("gradient", -gradient, (1.0,))
 
 
 def _both(name: str, vector: Tensor, signs: tuple[float, ...]) -> Iterator[tuple[str, Tensor]]:
@@ -65,14 +70,11 @@ def _last_layer(objective: Objective) -> Tensor:
     return torch.cat([part.reshape(-1) for part in parts]).to(objective.like)
 
 
-def judge(
-    objective: Objective, found: Iterator[tuple[str, Tensor]], split: Split
-) -> tuple[dict[str, Floats], list[str]]:
+def judge(objective: Objective, found: Iterator[tuple[str, Tensor]], split: Split) -> Measured:
     """How J changes along each way at geometric steps, by groups of the half that judges.
 
     Returns:
-        arrays: way_steps (T,), way_changes (W, T) of the loss, way_spread (W, T, G) by group, way_penalties (W, T),
-            way_slopes (W,) ∇J·v, way_sizes (G,). Then the ways' names.
+        The arrays of profile.WAYS, none where there is no way; and as facts the ways' names and the half's mean loss.
     """
     problem = objective.problem
     part = split.select(objective.rows)
@@ -80,7 +82,8 @@ def judge(
     decay = problem.loss.settings.weight_decay
     centre = objective.centre().double()
     steps = REACH * (float(centre.norm()) or 1.0) * 2.0 ** -np.arange(HALVINGS)[::-1].astype(np.float64)
-    gradient = objective.gradient()[1] + decay * centre
+    loss, gradient = objective.gradient()
+    gradient = gradient + decay * centre
     names, changes, groups, penalties, slopes = [], [], [], [], []
     for name, vector in found:
         recipe: dict[str, Any] = {}
@@ -104,4 +107,4 @@ def judge(
         "way_slopes": np.array(slopes),
         "way_sizes": part.group_sizes.cpu().numpy(),
     }
-    return arrays, names
+    return (arrays, {"ways": names, "judged_loss": loss}) if names else ({}, {})

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from landscape_cli.analyse.paths import flatten
+from landscape_cli.analyse.paths import ITSELF, flatten
 from landscape_cli.profile import Estimate, Profile
 from landscape_cli.report.numbers import estimate_text, plain
 
@@ -36,6 +36,7 @@ LEGEND: dict[str, tuple[str, str]] = {
     "gradient.test": ("1", "N‖g‖²/tr Σ: about 1 where the gradient is nothing but the noise of its samples"),
     "gradient.test.null_sd": ("1", "how far that strays from 1 where the population's gradient is 0"),
     "gradient.noise_scale": ("samples", "tr Σ/‖G‖²: the batch size up to which larger batches pay"),
+    "gradient.drop": ("loss", "largest drop down the gradient of one half of the samples, on the other half"),
     "gradient.per_layer.norm": ("loss/parameter", "norm of the mean gradient of one parameter tensor"),
     "gradient.per_layer.ratio": ("loss/parameter²", "the same over the norm of the tensor"),
     "hessian.top": ("loss/parameter²", "largest eigenvalues of the Hessian"),
@@ -48,6 +49,9 @@ LEGEND: dict[str, tuple[str, str]] = {
     "learning_rate.max_stable.gradient_descent": ("1", "2/λ₁: above it gradient descent diverges on the quadratic"),
     "learning_rate.max_stable.heavy_ball": ("1", "2(1+β)/λ₁, β = 0.9"),
     "learning_rate.max_stable.nesterov": ("1", "2(1+β)/((1+2β)λ₁), β = 0.9"),
+    "learning_rate.max_stable.adam": ("1", "(2+2β₁)/((1-β₁)λ₁(P⁻¹H)), P = √v̂ + ε of the Adam in the checkpoint"),
+    "hessian.per_layer.top": ("loss/parameter²", "largest eigenvalue of one parameter tensor's own block"),
+    "hessian.per_layer.trace": ("loss/parameter²", "trace of that block"),
 }
 SLICE = "A slice's minimum is a statement about the slice, not about the loss in all its parameters."
 
@@ -74,6 +78,7 @@ class Run:
 def tables(run: Run) -> list[Table]:
     """The verdict, the centre, gradient and Hessian where they are measured, one table per plane, self-checks."""
     sections = [_section(run, name) for name, section in run.profile.sections.items() if section.complete]
+    sections += _blocks(run)
     return [*_verdict(run), _centre(run), *sections, *[_plane(run, name) for name in run.profile.planes], _checks(run)]
 
 
@@ -125,16 +130,30 @@ def _section(run: Run, name: str) -> Table:
     facts = section.facts
     told = [f"{facts.get('samples', '?')} samples of {section.settings.get('split', '?')}"]
     if name == "gradient":
+        told.append(f"critical, a point where the gradient is 0: {run.tree[name]['critical']}")
         told.append(f"per-sample gradients: {facts.get('per_sample', '?')}")
         told += [
             f"{kind}: {', '.join(names)}" for kind in ("vanishing", "exploding") if (names := run.tree[name][kind])
         ]
     else:
         told.append(f"{facts.get('products', '?')} products by {facts.get('route', '?')}, {facts.get('dtype', '?')}")
-        told += [str(note) for note in facts.get("notes", [])]
+        told += section.texts("notes")
+        told += [f"no bound for Adam: {why}" for why in [facts.get("adam")] if why]
+    told += [f"out of time: {part}" for part in section.texts("out_of_time")]
     return Table(
         f"{name.capitalize()} at the checkpoint", ("metric", "value", "what it is"), rows, plain("; ".join(told))
     )
+
+
+def _blocks(run: Run) -> list[Table]:
+    """The Hessian's blocks of single parameter tensors; nothing where they were not asked for."""
+    layers = (run.tree["hessian"] or {}).get("per_layer", [])
+    rows = [
+        (plain(layer["name"]), _cell(layer["top"][ITSELF]), _cell(layer["trace"]), f"{layer['top']['residual']:.2g}")
+        for layer in layers
+    ]
+    columns = ("parameter tensor", "λ₁ of its block", "trace of its block", "residual of λ₁")
+    return [Table("Hessian by parameter tensor", columns, rows, "loss/parameter²")] if rows else []
 
 
 def _plane(run: Run, name: str) -> Table:

@@ -106,23 +106,23 @@ def _read_profile(file: h5py.File) -> Profile:
 
 
 def _read_section(name: str, group: h5py.Group) -> Section:
-    """A section whose arrays are all there, or none of them."""
+    """A section whose arrays are all there and of lengths that go together, or none of them."""
     known = SECTION_ARRAYS[name]
-    arrays = {key: array(group, key, rank) for key, (rank, _, _) in known.items() if key in group}
-    missing = [key for key in known if key not in arrays and key not in OPTIONAL_ARRAYS]
+    arrays = {key: array(group, key, len(axes)) for key, (axes, _, _) in known.items() if key in group}
+    optional = {key: row for row in OPTIONAL_ARRAYS for key in row}
+    needed = [key for key in known if key not in optional or any(k in arrays for k in optional[key])]
+    missing = [key for key in needed if key not in arrays]
     if arrays and missing:
         raise ValueError(f"{group.name} has no {missing[0]}")
-    by_group = [key for key in arrays if key.startswith(("group_", "sample_")) or key.endswith("_groups")]
-    groups = {arrays[key].shape[-1] for key in by_group}
-    if len(groups) > 1 or not all(1 <= count <= MAX_GROUPS for count in groups):
-        raise ValueError(f"{group.name} has arrays over different numbers of groups")
-    if any(arrays[key].shape != arrays[f"{key.partition('_')[0]}"].shape for key in arrays if key in _PER_VALUE):
-        raise ValueError(f"{group.name} has eigenvalues without residuals")
+    lengths: dict[str, int] = {}
+    for key, values in arrays.items():
+        for axis, length in zip(known[key][0], values.shape, strict=True):
+            if lengths.setdefault(axis, length) != length:
+                raise ValueError(f"{group.name}/{key} has {length} values where others have {lengths[axis]}")
+    if not all(1 <= lengths.get(axis, 1) <= MAX_GROUPS for axis in "GH"):
+        raise ValueError(f"{group.name} has an impossible number of sample groups")
     settings, facts = parsed(group, "settings", dict), parsed(group, "facts", dict)
     return Section(settings, text(group, "fingerprint"), arrays, facts, _texts(group, "argv"))
-
-
-_PER_VALUE = ("top_residuals", "top_converged", "bottom_residuals", "bottom_converged")
 
 
 def _read_provenance(group: h5py.Group) -> Provenance:

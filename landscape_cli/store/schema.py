@@ -101,9 +101,9 @@ def layout(profile: Profile) -> Layout:
             "fingerprint": section.fingerprint,
             "complete": "true" if section.complete else "false",
         }
-        for key, values in section.arrays.items():
-            _, units, text = SECTION_ARRAYS[name][key]
-            datasets[f"/{name}/{key}"] = Dataset(np.asarray(values, dtype=np.float64), units, text)
+        for key, (_, units, text) in SECTION_ARRAYS[name].items():
+            if key in section.arrays:
+                datasets[f"/{name}/{key}"] = Dataset(np.asarray(section.arrays[key], dtype=np.float64), units, text)
     return Layout(datasets, attributes)
 
 

@@ -1,0 +1,57 @@
+"""Ways down: how J = L + ½·wd·‖θ‖² changes along unit vectors, on a half of the samples that had no part in them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from landscape_cli.analyse.jackknife import stderr, without_each
+from landscape_cli.profile import TOLERANCE, Floats, Section
+
+SHARE = 0.01  # τ = SHARE·|L|, or the numeric error where that is larger: what counts as a change of the loss
+SURE = 3.0  # standard errors
+
+
+@dataclass(frozen=True)
+class Way:
+    """J(θ + t·v) - J(θ) at the steps t, its standard errors, and its slope ∇J·v at 0."""
+
+    name: str
+    steps: Floats
+    changes: Floats
+    errors: Floats
+    slope: float
+
+    @property
+    def upper_drop(self) -> float:
+        """The largest drop that the errors leave room for."""
+        return float((SURE * self.errors - self.changes).max())
+
+    def first_down(self, tau: float) -> int | None:
+        """The first step that shows a drop beyond τ and beyond three standard errors."""
+        down = np.flatnonzero((-self.changes > tau) & (-self.changes > SURE * self.errors))
+        return int(down[0]) if len(down) else None
+
+
+def tau_of(section: Section) -> float:
+    """τ = max(0.01·|L|, the numeric error), L the mean loss of the half that judges: what counts as a change."""
+    loss = section.number("judged_loss")
+    relative, absolute = TOLERANCE.get(str(section.facts.get("dtype")), TOLERANCE["float32"])
+    return max(SHARE * abs(loss), relative * abs(loss) + absolute)
+
+
+def ways_of(section: Section) -> list[Way]:
+    """Every way of a section, with its standard errors."""
+    arrays = section.arrays
+    sizes = arrays["way_sizes"]
+    count = len(arrays["way_slopes"])
+    names = section.texts("ways") if len(section.texts("ways")) == count else [f"way {i}" for i in range(count)]
+    rows = zip(names, arrays["way_changes"], arrays["way_spread"], arrays["way_penalties"], arrays["way_slopes"],
+               strict=True)  # fmt: skip
+    made = []
+    for name, changes, groups, penalties, slope in rows:
+        errors = [stderr(replicates, sizes) for replicates in without_each(groups, sizes)]
+        known = np.array([np.nan if error is None else error for error in errors])
+        made.append(Way(name, arrays["way_steps"], changes + penalties, known, float(slope)))
+    return made

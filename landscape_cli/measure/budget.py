@@ -1,0 +1,39 @@
+"""Budget: when a section is to stop, asked to from outside or because its time is over."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+
+Ask = Callable[[int], bool]  # told how many steps were taken; true asks to stop
+
+
+class Budget:
+    """What a section may spend. `wanted` and `late` are for good: of the whole section, and of its present part."""
+
+    def __init__(self, ask: Ask, seconds: float | None = None) -> None:
+        self._ask = ask
+        self._end = math.inf if seconds is None else time.monotonic() + seconds
+        self._part_end = self._end
+        self.wanted = False  # asked to stop
+        self.late = False  # the present part has run out of time
+        self.steps = 0
+
+    def part(self, last: bool = False) -> None:
+        """A part begins: it may take half of the time that is left, the last one all of it."""
+        now = time.monotonic()
+        self._part_end = self._end if last or math.isinf(self._end) else now + (self._end - now) / 2
+        self.late = now >= self._end
+
+    def __call__(self, count: int = 0) -> bool:
+        """One step more; true if the part is to stop."""
+        self.steps += 1
+        self.wanted = self._ask(1) or self.wanted
+        self.late = self.late or time.monotonic() >= self._part_end
+        return self.stopped
+
+    @property
+    def stopped(self) -> bool:
+        """Asked to stop, or late."""
+        return self.wanted or self.late
