@@ -206,7 +206,7 @@ class PlaneRecord:
 
 @dataclass(frozen=True)
 class Section:
-    """What is measured at the checkpoint in all its parameters: the gradient, the Hessian.
+    """What is measured at the checkpoint in all its parameters: the gradient, the Hessian, sharpness.
 
     Attributes:
         settings: everything its fingerprint is made of.
@@ -261,10 +261,26 @@ SECTION_ARRAYS: dict[str, dict[str, tuple[int, str, str]]] = {
         "density_nodes": (2, "loss/parameter^2", "nodes of the spectral density [starts, steps]"),
         "density_weights": (2, "1", "their weights, which sum to 1 per start [starts, steps]"),
     },
+    "sharpness": {
+        "group_sizes": (1, "1", "weight of each sample group [G]"),
+        "centre_groups": (1, "loss", "mean loss of each sample group at the checkpoint [G]"),
+        "average_groups": (2, "loss", "rise of each group's loss, the mean of a pair of perturbations [draws, G]"),
+        "adaptive_sigmas": (1, "1", "sizes tried of perturbations in proportion to each parameter [S]"),
+        "adaptive_groups": (3, "loss", "rise of each group's loss over the same pairs at each size [S, draws, G]"),
+        "worst_curves": (2, "loss", "rise at each step of the ascents in the ball [starts, 1 + steps]"),
+        "worst_groups": (2, "loss", "rise of each group's loss at one step, and at the highest point [2, G]"),
+        "worst_adaptive_curves": (2, "loss", "the same in the adaptive ball [starts, 1 + steps]"),
+        "worst_adaptive_groups": (2, "loss", "the same in the adaptive ball [2, G]"),
+        "keskar_curves": (3, "loss", "the same in each box [boxes, starts, 1 + steps]"),
+        "keskar_groups": (3, "loss", "the same in each box [boxes, 2, G]"),
+        "flatness_groups": (2, "loss", "estimates of the last layer's relative flatness by sample group [probes, G]"),
+        "fisher_groups": (1, "loss^2", "mean squared slope of a sample's loss along the parameters, by group [G]"),
+    },
 }
 OPTIONAL_ARRAYS = (
     "pair_products", "density_nodes", "density_weights",
     "way_steps", "way_changes", "way_spread", "way_penalties", "way_slopes", "way_sizes",
+    "keskar_curves", "keskar_groups", "flatness_groups", "fisher_groups",
 )  # fmt: skip
 
 

@@ -79,6 +79,7 @@ def _listed(names: list[str]) -> str:
 @click.option("--points-per-pass", type=int, help="Weight points per pass, of strategies that take many.")
 @click.option("--gradient", is_flag=True, help="Measure the gradient at the checkpoint too.")
 @click.option("--hessian", is_flag=True, help="Measure the Hessian's eigenvalues and trace at the checkpoint too.")
+@click.option("--sharpness", is_flag=True, help="Measure how far the loss rises around the checkpoint too.")
 @click.option("--only", multiple=True, metavar="NAME", help="Measure this section or plane alone; repeat for more.")
 @click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Any key of the job.")
 @click.option("--plan", is_flag=True, help="Print what it would take, and write nothing.")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.autograd.forward_ad as forward_ad
@@ -26,6 +27,7 @@ STEPS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # of a finite di
 AGREE = 1e-3  # relative to its norm, between two ways to one product
 PROBED = 8  # samples on which a way to products is tried
 Forward = Callable[[Tensors, Inputs], Tensor]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,12 @@ class Objective:
         """The same of other samples."""
         return replace(self, rows=rows)
 
-    def gradient(self) -> tuple[float, Tensor]:
-        """The mean loss and its gradient (P,) in float64, at the checkpoint."""
+    def gradient(self, moved: Tensor | None = None) -> tuple[float, Tensor]:
+        """The mean loss and its gradient (P,) in float64, at the checkpoint or displaced from it by a vector (P,)."""
         total = torch.zeros((), dtype=torch.float64)
 
         def one(rows: Tensor) -> list[Tensor]:
-            points = [t.requires_grad_() for t in self._point()]
+            points = [t.requires_grad_() for t in self.point(moved)]
             loss = self._loss(points, rows)
             total.add_(loss.detach().cpu())
             return _gradients(loss, points)
@@ -90,19 +92,29 @@ class Objective:
         rows = [[self.on(group).product(v.to(self.like)).double() @ v.double() for group in groups] for v in vectors]
         return torch.tensor([[float(x) for x in row] for row in rows], dtype=torch.float64)
 
-    def _point(self) -> list[Tensor]:
-        """Fresh copies of the checkpoint's parameters, in the dtype of the model."""
-        pairs = zip(self.problem.centre.values(), self.problem.parameters.values(), strict=True)
-        return [centre.to(parameter.dtype, copy=True) for centre, parameter in pairs]
+    def each_sample(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """(n,) what a function of a batch's rows gives for each of them."""
+        return torch.cat(list(self._batches(function)))
 
-    def _loss(self, point: list[Tensor], rows: Tensor) -> Tensor:
-        """This batch's part of the mean loss, float64."""
+    def point(self, moved: Tensor | None = None) -> list[Tensor]:
+        """Fresh copies of the checkpoint's parameters, displaced by a vector (P,), in the dtype of the model."""
+        centre = list(self.problem.centre.values())
+        if moved is not None:
+            centre = [t + d for t, d in zip(centre, self.unflat(moved.to(centre[0])), strict=True)]
+        pairs = zip(centre, self.problem.parameters.values(), strict=True)
+        return [t.to(parameter.dtype, copy=True) for t, parameter in pairs]
+
+    def losses(self, point: list[Tensor], rows: Tensor) -> Tensor:
+        """(B,) the loss of each sample of a batch, float64."""
         problem, split = self.problem, self.split
         where = rows.to(split.targets.device)
         inputs = data.apply(lambda t: t[rows.to(t.device)].to(problem.device), split.inputs)
         outputs = self.forward(dict(zip(problem.centre, point, strict=True)), inputs).to(sums_on(problem.device))
-        losses = problem.loss.alone(outputs, split.targets[where].to(outputs.device))
-        weights = split.weights[rows.to(split.weights.device)]
+        return problem.loss.alone(outputs, split.targets[where].to(outputs.device))
+
+    def _loss(self, point: list[Tensor], rows: Tensor) -> Tensor:
+        """This batch's part of the mean loss, float64."""
+        losses, weights = self.losses(point, rows), self.split.weights[rows.to(self.split.weights.device)]
         return torch.where(weights > 0, losses * weights, 0.0).sum() / self._weight
 
     @property
@@ -110,8 +122,14 @@ class Objective:
         return self.split.weights[self.rows.to(self.split.weights.device)].sum()
 
     def _sum(self, one: Callable[[Tensor], list[Tensor]]) -> Tensor:
-        """The sum over the batches, in float64; a batch that does not fit is taken in halves."""
+        """The sum over the batches, in float64."""
         total = torch.zeros(self.size, dtype=torch.float64, device=sums_on(self.problem.device))
+        for part in self._batches(one):
+            total += flat(part).to(total)
+        return total
+
+    def _batches(self, one: Callable[[Tensor], T]) -> Iterator[T]:
+        """What a function of rows gives for each batch; one that does not fit is taken in halves."""
         size, start = self.batch, 0
         with self.differentiating():
             while start < len(self.rows):
@@ -124,9 +142,8 @@ class Objective:
                 if part is None:  # outside of the handler, whose traceback would keep the tensors alive
                     size = max(1, size // 2)
                     continue
-                total += flat(part).to(total)
+                yield part
                 start += size
-        return total
 
     @contextlib.contextmanager
     def differentiating(self) -> Iterator[None]:
@@ -157,7 +174,7 @@ def _gradients(loss: Tensor, points: list[Tensor], create_graph: bool = False) -
 def forward_over_reverse(objective: Objective, along: list[Tensor], rows: Tensor) -> list[Tensor]:
     """The gradient's derivative along a vector, carried forward with it (Pearlmutter 1994)."""
     with forward_ad.dual_level():
-        pairs = zip(objective._point(), along, strict=True)
+        pairs = zip(objective.point(), along, strict=True)
         points = [forward_ad.make_dual(p.requires_grad_(), v) for p, v in pairs]  # type: ignore[no-untyped-call]
         gradients = _gradients(objective._loss(points, rows), points)
         tangents = [forward_ad.unpack_dual(g).tangent for g in gradients]  # type: ignore[no-untyped-call]
@@ -166,7 +183,7 @@ def forward_over_reverse(objective: Objective, along: list[Tensor], rows: Tensor
 
 def double_backward(objective: Objective, along: list[Tensor], rows: Tensor) -> list[Tensor]:
     """The gradient of gradient · vector."""
-    points = [p.requires_grad_() for p in objective._point()]
+    points = [p.requires_grad_() for p in objective.point()]
     gradients = _gradients(objective._loss(points, rows), points, create_graph=True)
     return _gradients(sum_of_products(gradients, along), points)
 
@@ -176,10 +193,10 @@ def finite_differences(objective: Objective, along: list[Tensor], rows: Tensor) 
     norm = float(flat(along).double().norm())
     if norm == 0:
         return [torch.zeros_like(v) for v in along]
-    h = objective.step * (float(flat(objective._point()).double().norm()) or 1.0) / norm
+    h = objective.step * (float(flat(objective.point()).double().norm()) or 1.0) / norm
 
     def at(sign: float) -> list[Tensor]:
-        moved = [(p + sign * h * v).requires_grad_() for p, v in zip(objective._point(), along, strict=True)]
+        moved = [(p + sign * h * v).requires_grad_() for p, v in zip(objective.point(), along, strict=True)]
         return _gradients(objective._loss(moved, rows), moved)
 
     return [(a - b) / (2 * h) for a, b in zip(at(1.0), at(-1.0), strict=True)]
@@ -250,7 +267,7 @@ def _once_differentiable(objective: Objective) -> bool:
     """True if the gradient's graph holds a node that would raise: a second derivative leaves it out, silently."""
     with objective.differentiating():
         try:
-            points = [p.requires_grad_() for p in objective._point()]
+            points = [p.requires_grad_() for p in objective.point()]
             gradients = _gradients(objective._loss(points, objective.rows), points, create_graph=True)
         except (RuntimeError, NotImplementedError, LandscapeError):
             return False  # and the route will say so

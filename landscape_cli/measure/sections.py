@@ -11,16 +11,19 @@ from typing import Any
 from landscape_cli.measure.gradient import Ask, Measured, measure_gradient
 from landscape_cli.measure.hessian import measure_hessian, products_asked
 from landscape_cli.measure.problem import Problem
+from landscape_cli.measure.sharpness import measure_sharpness, steps_asked
 from landscape_cli.profile import MAX_GROUPS, Section
 from landscape_cli.settings import Job
 
 SECTIONS: dict[str, Callable[[Problem, Any, Ask], Measured | None]] = {
     "gradient": measure_gradient,
     "hessian": measure_hessian,
+    "sharpness": measure_sharpness,
 }
 STEPS: dict[str, Callable[[Any], int]] = {
     "gradient": lambda settings: MAX_GROUPS,
     "hessian": products_asked,
+    "sharpness": steps_asked,
 }  # how often a section asks whether to stop, at most
 
 
