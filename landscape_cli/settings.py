@@ -107,7 +107,7 @@ class SharpnessSettings:
 
     draws: int = 16  # pairs of opposite random perturbations
     sigma: float = 0.01  # of average: the standard deviation of every parameter
-    adaptive_sigma: float = 0.05  # of average_adaptive: the same in multiples of each parameter
+    adaptive_sigma: float = 0.05  # of average_adaptive: times each parameter; trained networks rise by hundredths there
     rise: float = 0.1  # of the loss, at pac_bayes_sigma
     rho: float = 0.05  # of worst: the radius of the ball
     adaptive_rho: float = 0.5  # of worst_adaptive: the same in multiples of each parameter

@@ -70,9 +70,7 @@ class Ascent:
     one_step: bool
 
 
-def ascend(
-    objective: Objective, around: Around, ball: Ball, steps: int, starts: int, seed: int, tick: Tick
-) -> Ascent:
+def ascend(objective: Objective, around: Around, ball: Ball, steps: int, starts: int, seed: int, tick: Tick) -> Ascent:
     """The highest loss met on `steps` steps from each of `starts` points, the first the checkpoint itself.
 
     A step goes to the maximiser of the linearised loss over the ball: the first one from the checkpoint is that of
@@ -117,10 +115,18 @@ def _climb(objective: Objective, ball: Ball, steps: int, key: str, from_centre: 
         tried = anywhere(step) if lost else ball.highest(u, slope, shift)
         found, new_slope = at(tried)
         yield found, tried
+        bend = 0.0 if lost else _concavity(tried - u, new_slope - slope)
         if math.isfinite(found) and (found >= loss or lost):
-            u, loss, slope, shift = tried, found, new_slope, shift / 4
-        else:
-            shift = max(4 * shift, ball.stiffness(slope)) if not lost else 0.0
+            u, loss, slope, shift = tried, found, new_slope, max(shift, bend) / 2
+        elif not lost:
+            shift = max(2 * shift, bend or ball.stiffness(slope))
+
+
+def _concavity(step: Tensor, change: Tensor) -> float:
+    """-d²L/ds² along a step, by what it changed in the slope; 0 where that is convex, or not finite."""
+    square = _norm(step) ** 2
+    bend = -float(step.double() @ change.double()) / square if square > 0 else 0.0
+    return bend if 0 < bend < math.inf else 0.0
 
 
 def _usable(slope: Tensor) -> bool:

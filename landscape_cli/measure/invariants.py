@@ -69,7 +69,7 @@ def forward_mode(objective: Objective, along: list[Tensor], rows: Tensor) -> Ten
 
 
 def twice_backward(objective: Objective, along: list[Tensor], rows: Tensor) -> Tensor:
-    """The same by reverse mode alone: the gradient of Σ vᵢ·lᵢ along the vector is linear in v, and differentiated by it."""
+    """The same by reverse mode alone: the slope of Σ vᵢ·lᵢ is linear in v, and differentiated by it."""
     points = [p.requires_grad_() for p in objective.point()]
     losses = objective.losses(points, rows)
     if not losses.requires_grad:
@@ -83,7 +83,7 @@ def twice_backward(objective: Objective, along: list[Tensor], rows: Tensor) -> T
 def one_by_one(objective: Objective, along: list[Tensor], rows: Tensor) -> Tensor:
     """The same, one backward pass for each sample."""
     found = []
-    for row in rows.split(1):
+    for row in torch.split(rows, 1):
         points = [p.requires_grad_() for p in objective.point()]
         loss = objective.losses(points, row)
         gradients = torch.autograd.grad(loss.sum(), points, materialize_grads=True) if loss.requires_grad else points

@@ -28,7 +28,7 @@ Draw = Callable[[int], Direction]
 
 @dataclass(frozen=True)
 class Around:
-    """A problem of one split, the plan by which its loss is measured, and that loss at the checkpoint, by group (G,)."""
+    """A problem of one split, the plan that measures its loss, and that loss at the checkpoint, by group (G,)."""
 
     problem: Problem
     plan: Plan
@@ -97,7 +97,9 @@ def chosen_plan(problem: Problem, draw: Draw, size: float, points: int) -> Plan:
     return planner.choose(problem, [plane]).plan
 
 
-def around_rise(rise_at: Callable[[float], Floats], sizes: Floats, start: float, wanted: float) -> tuple[Floats, Floats]:
+def around_rise(
+    rise_at: Callable[[float], Floats], sizes: Floats, start: float, wanted: float
+) -> tuple[Floats, Floats]:
     """The σ tried until two neighbours hold the one at which the mean rise passes `wanted`; bisection in log σ.
 
     The rise is about quadratic in σ, which is where the first steps lead; what is not finite counts as above.

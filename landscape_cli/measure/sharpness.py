@@ -21,7 +21,7 @@ from landscape_cli.profile import Floats
 from landscape_cli.settings import SharpnessSettings
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """A measurement was asked to stop."""
 
 
@@ -37,11 +37,11 @@ def measure_sharpness(problem: Problem, settings: SharpnessSettings, ask: Ask) -
 
     def tick(units: int) -> None:
         if ask(units):
-            raise Stopped
+            raise StoppedError
 
     try:
         return _measured(of_some_samples(problem, settings), settings, tick)
-    except Stopped:
+    except StoppedError:
         return None
 
 

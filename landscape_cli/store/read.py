@@ -118,8 +118,22 @@ def _read_section(name: str, group: h5py.Group) -> Section:
         raise ValueError(f"{group.name} has arrays over different numbers of groups")
     if any(arrays[key].shape != arrays[f"{key.partition('_')[0]}"].shape for key in arrays if key in _PER_VALUE):
         raise ValueError(f"{group.name} has eigenvalues without residuals")
+    if name == "sharpness" and arrays and not _fit_together(arrays):
+        raise ValueError(f"{group.name} has arrays that do not fit together")
     settings, facts = parsed(group, "settings", dict), parsed(group, "facts", dict)
     return Section(settings, text(group, "fingerprint"), arrays, facts, _texts(group, "argv"))
+
+
+def _fit_together(arrays: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether there is a size for each rise, two points for each ball, an ascent for each box, and nothing empty."""
+    pairs = [("adaptive_groups", "adaptive_sigmas"), ("keskar_groups", "keskar_curves")]
+    held = [[arrays[name] for name in pair if name in arrays] for pair in pairs]
+    balls = [arrays[name] for name in ("worst_groups", "worst_adaptive_groups", "keskar_groups") if name in arrays]
+    return (
+        all(array.size for array in arrays.values())
+        and all(len(pair) in (0, 2) and len({len(array) for array in pair}) <= 1 for pair in held)
+        and all(array.shape[-2] == 2 for array in balls)
+    )
 
 
 _PER_VALUE = ("top_residuals", "top_converged", "bottom_residuals", "bottom_converged")
