@@ -382,6 +382,7 @@ def test_what_is_not_finite_nearby_is_said() -> None:
     found = statistics(exact_problem(wall), sigma=0.05, draws=16)
     assert found["average"][ITSELF].status == "not finite"
     assert found["worst"][ITSELF].status == "not finite"
+    assert np.isnan(found["worst"][ITSELF].value)  # by the engine, where the ascent met it
     assert (found["average_adaptive"][ITSELF].status, found["average_adaptive"][ITSELF].value) == ("ok", 0.0)
     held = measured(exact_problem(wall), sigma=0.05).arrays["worst_curves"]
     assert np.isnan(held).any()

@@ -102,7 +102,8 @@ def around_rise(
 ) -> tuple[Floats, Floats]:
     """The σ tried until two neighbours hold the one at which the mean rise passes `wanted`; bisection in log σ.
 
-    The rise is about quadratic in σ, which is where the first steps lead; what is not finite counts as above.
+    The rise is about quadratic in σ, which is where the first steps lead; what is not finite counts as above. Where it
+    passes more than once, this is one of them.
 
     Args:
         rise_at: (draws, G) of a σ, over the same draws each time.

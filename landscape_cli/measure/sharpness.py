@@ -67,7 +67,8 @@ def _measured(problem: Problem, settings: SharpnessSettings, tick: Tick) -> Meas
     invariants, facts = _invariants(objective, settings, tick)
     facts |= {
         "samples": len(split), "dtype": problem.dtype, "plan": str(around.plan), "route": objective.route,
-        "scaled": list(problem.centre), "zeros": _zeros(problem), "no_step": no_step, "notes": list(notes),
+        "scaled": list(problem.centre), "zeros": _zeros(problem), "no_step": no_step,
+        "notes": list(notes) if settings.relative_flatness else [],
     }  # fmt: skip
     return {**arrays, **invariants}, facts
 

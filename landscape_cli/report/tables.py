@@ -170,6 +170,7 @@ def _sharpness(run: Run) -> Table:
     told.append(f"{asked.get('draws', '?')} pairs of random perturbations")
     told.append(f"maxima over {asked.get('starts', '?')} starts of {asked.get('ascent', '?')} steps")
     told += [f"{zeros} parameters are 0, which no σ or ρ in proportion moves"] if (zeros := facts.get("zeros")) else []
+    told += [str(note) for note in facts.get("notes", [])]
     return Table("Sharpness at the checkpoint", ("metric", "value", "what it is"), rows, plain("; ".join(told)))
 
 
