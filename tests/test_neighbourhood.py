@@ -35,6 +35,7 @@ from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.sharpness import measure_sharpness, steps_asked
 from landscape_cli.profile import Estimate, Section
+from landscape_cli.report.numbers import estimate_text
 from landscape_cli.settings import DataSettings, LossSettings, ModelSettings, SharpnessSettings
 
 CPU = torch.device("cpu")
@@ -470,6 +471,11 @@ def test_starts_that_end_apart_have_not_converged() -> None:
     for curves, status in ((apart, "not converged"), (near, "ok"), (np.where(near > 0.95, np.inf, near), "not finite")):
         found = sharpness_statistics(changed(worst_curves=curves))["worst"][ITSELF]
         assert (found.status, found.bound) == (status, "lower")
+
+
+def test_a_value_that_has_not_converged_says_so_in_text() -> None:
+    assert estimate_text(Estimate(3.1, 0.2, "not converged", "lower")) == "≥ 3.10 ± 0.20 (not converged)"
+    assert estimate_text(Estimate(3.1, None, "not converged")) == "3.1 (not converged)"
 
 
 def test_keskar_of_a_loss_below_minus_one_is_undefined() -> None:
