@@ -27,6 +27,7 @@ from landscape_cli.settings import (
     ModelSettings,
     PlaneSettings,
     RunSettings,
+    SharpnessSettings,
     check,
     plane_with_defaults,
 )
@@ -41,7 +42,9 @@ class Layer:
     folder: Path
 
 
-OPTIONAL: dict[str, type] = {"gradient": GradientSettings, "hessian": HessianSettings}  # measured where they are named
+OPTIONAL: dict[str, type] = {
+    "gradient": GradientSettings, "hessian": HessianSettings, "sharpness": SharpnessSettings,
+}  # measured where they are named  # fmt: skip
 SECTIONS: dict[str, type] = {"model": ModelSettings, "loss": LossSettings, "run": RunSettings, **OPTIONAL}
 TABLES: dict[str, type] = {"data": DataSettings, "planes": PlaneSettings}
 DEFAULT = "default"

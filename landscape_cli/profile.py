@@ -206,7 +206,7 @@ class PlaneRecord:
 
 @dataclass(frozen=True)
 class Section:
-    """What is measured at the checkpoint in all its parameters: the gradient, the Hessian.
+    """What is measured at the checkpoint in all its parameters: the gradient, the Hessian, sharpness.
 
     Attributes:
         settings: everything its fingerprint is made of.
@@ -248,8 +248,8 @@ WAYS = {
     "way_slopes": ("W", "loss/parameter", "gradient along each way"),
     "way_sizes": ("H", "1", "weight of each sample group of that half"),
 }
-# Of each section its arrays: {section: {array: (axes, units, description)}}. One letter for each axis; within a section
-# the same letter is the same length: G sample groups, L parameter tensors, W ways, T steps.
+# Of each section its arrays: {section: {array: (axes, units, description)}}. A letter for each axis; within a section
+# the same letter is the same length, and a digit is itself: G sample groups, L parameter tensors, W ways, T steps.
 SECTION_ARRAYS: dict[str, dict[str, tuple[str, str, str]]] = {
     "gradient": {
         "group_sizes": ("G", "1", "weight of each sample group"),
@@ -286,6 +286,21 @@ SECTION_ARRAYS: dict[str, dict[str, tuple[str, str, str]]] = {
         "density_nodes": ("rn", "loss/parameter^2", "nodes of the spectral density, by start"),
         "density_weights": ("rn", "1", "their weights, which sum to 1 per start"),
     },
+    "sharpness": {
+        "group_sizes": ("G", "1", "weight of each sample group"),
+        "centre_groups": ("G", "loss", "mean loss of each sample group at the checkpoint"),
+        "average_groups": ("dG", "loss", "rise of each group's loss, the mean of a pair of perturbations"),
+        "adaptive_sigmas": ("s", "1", "sizes tried of perturbations in proportion to each parameter"),
+        "adaptive_groups": ("sdG", "loss", "rise of each group's loss over the same pairs at each size"),
+        "worst_curves": ("ac", "loss", "rise at each step of the ascents in the ball"),
+        "worst_groups": ("2G", "loss", "rise of each group's loss at one step, and at the highest point"),
+        "worst_adaptive_curves": ("ac", "loss", "the same in the adaptive ball"),
+        "worst_adaptive_groups": ("2G", "loss", "the same in the adaptive ball"),
+        "keskar_curves": ("bac", "loss", "the same in each box"),
+        "keskar_groups": ("b2G", "loss", "the same in each box"),
+        "flatness_groups": ("pG", "loss", "estimates of the last layer's relative flatness by sample group"),
+        "fisher_groups": ("G", "loss^2", "mean squared slope of a sample's loss along the parameters, by group"),
+    },
 }
 # What may be left out, all of a row together.
 OPTIONAL_ARRAYS: tuple[tuple[str, ...], ...] = (
@@ -295,6 +310,13 @@ OPTIONAL_ARRAYS: tuple[tuple[str, ...], ...] = (
     ("adam_top", "adam_residuals", "adam_converged"),
     ("layer_top", "layer_residuals", "layer_converged", "layer_traces"),
     ("density_nodes", "density_weights"),
+    ("average_groups",),
+    ("adaptive_sigmas", "adaptive_groups"),
+    ("worst_curves", "worst_groups"),
+    ("worst_adaptive_curves", "worst_adaptive_groups"),
+    ("keskar_curves", "keskar_groups"),
+    ("flatness_groups",),
+    ("fisher_groups",),
 )
 
 

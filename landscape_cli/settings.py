@@ -106,6 +106,27 @@ class HessianSettings:
 
 
 @dataclass(frozen=True)
+class SharpnessSettings:
+    """[sharpness]: how far the first split's mean loss rises around the checkpoint, on average and at the worst."""
+
+    draws: int = 16  # pairs of opposite random perturbations
+    sigma: float = 0.01  # of average: the standard deviation of every parameter
+    adaptive_sigma: float = 0.05  # of average_adaptive: times each parameter; trained networks rise by hundredths there
+    rise: float = 0.1  # of the loss, at pac_bayes_sigma
+    rho: float = 0.05  # of worst: the radius of the ball
+    adaptive_rho: float = 0.5  # of worst_adaptive: the same in multiples of each parameter
+    eta: float = 0.0  # of worst_adaptive: added to each parameter's size; above 0 it does not survive rescaling
+    keskar: list[float] = field(default_factory=lambda: [1e-3, 5e-4])  # half-widths of the boxes
+    ascent: int = 20  # steps from each start
+    starts: int = 3
+    relative_flatness: bool = False  # of the last linear layer: as many Hessian products as draws
+    fisher_rao: bool = False
+    samples: int | None = None  # a fixed seeded subset of this size
+    seed: int = 0  # of the subset, and of every random perturbation
+    time: str | float | None = None  # 90s, 20m, 1h30m: what has not been measured by then is left out, and said
+
+
+@dataclass(frozen=True)
 class RunSettings:
     """[run]: where and how; none of it but dtype changes what is measured."""
 
@@ -130,6 +151,7 @@ class Job:
     sources: Mapping[str, str]
     gradient: GradientSettings | None = None  # None: not asked for
     hessian: HessianSettings | None = None
+    sharpness: SharpnessSettings | None = None
 
 
 # What a plane's settings are where it does not say, by its directions' kind; others follow "random".
@@ -163,10 +185,12 @@ def plane_with_defaults(name: str, plane: PlaneSettings, seed: int) -> PlaneSett
 
 
 def _check_sections(job: Job) -> None:
-    for name, section in (("gradient", job.gradient), ("hessian", job.hessian)):
+    for name, section in (("gradient", job.gradient), ("hessian", job.hessian), ("sharpness", job.sharpness)):
         if section is not None:
             _positive(f"{name}.samples", section.samples)
             seconds(section.time, f"{name}.time")
+    if job.sharpness is not None:
+        _check_sharpness(job.sharpness)
     hessian = job.hessian
     if hessian is None:
         return
@@ -178,6 +202,18 @@ def _check_sections(job: Job) -> None:
         raise LandscapeError(f"hessian.probes is {hessian.probes}", "give 10 or more: fewer say nothing of their error")
     if hessian.dtype not in (None, "float64"):
         raise one_of("hessian.dtype", str(hessian.dtype), ["float64"])
+
+
+def _check_sharpness(sharpness: SharpnessSettings) -> None:
+    for key in ("sigma", "adaptive_sigma", "rise", "rho", "adaptive_rho", "ascent"):
+        _positive(f"sharpness.{key}", getattr(sharpness, key))
+    for i, eps in enumerate(sharpness.keskar):
+        _positive(f"sharpness.keskar.{i}", eps)
+    if not 0 <= sharpness.eta < math.inf:
+        raise LandscapeError(f"sharpness.eta is {sharpness.eta}", "give 0 or more")
+    for key in ("draws", "starts"):
+        if getattr(sharpness, key) < 2:
+            raise LandscapeError(f"sharpness.{key} must be at least 2", "one alone says nothing of its error")
 
 
 CALLS = ("auto", "single", "args", "kwargs")  # values of model.call

@@ -388,7 +388,8 @@ def test_a_section_with_an_array_missing_or_of_another_shape_is_damage(home: Pat
 
 
 def test_every_array_of_a_section_has_a_unit_and_a_description(home: Path) -> None:
-    assert scan("job.toml", "--gradient", "--hessian", "--set=hessian.density=true", "-o", "run.h5") == 0
+    sets = [f"--set={key}=true" for key in ("hessian.density", "sharpness.relative_flatness", "sharpness.fisher_rao")]
+    assert scan("job.toml", "--gradient", "--hessian", "--sharpness", *sets, "-o", "run.h5") == 0
     with h5py.File("run.h5") as file:
         for name, known in SECTION_ARRAYS.items():
             for key, dataset in file[name].items():

@@ -11,6 +11,7 @@ from landscape_cli.analyse.checks import checks
 from landscape_cli.analyse.curvature import plane_curvature
 from landscape_cli.analyse.gradient import gradient_statistics
 from landscape_cli.analyse.hessian import hessian_statistics, learning_rates
+from landscape_cli.analyse.neighbourhood import sharpness_statistics
 from landscape_cli.analyse.sharpness import plane_sharpness
 from landscape_cli.analyse.surface import surface_statistics
 from landscape_cli.analyse.verdict import verdict
@@ -46,7 +47,7 @@ def statistics(profile: Profile) -> dict[str, Any]:
         "gradient": gradient_statistics(sections["gradient"]) if "gradient" in sections else None,
         "hessian": hessian_statistics(sections["hessian"]) if "hessian" in sections else None,
         "learning_rate": learning_rates(sections["hessian"]) if "hessian" in sections else None,
-        "sharpness": None,
+        "sharpness": sharpness_statistics(sections["sharpness"]) if "sharpness" in sections else None,
         "verdict": verdict(sections.get("hessian")),
         "checks": checks(profile),
     }

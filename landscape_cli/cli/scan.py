@@ -80,6 +80,7 @@ def _listed(names: list[str]) -> str:
 @click.option("--points-per-pass", type=int, help="Weight points per pass, of strategies that take many.")
 @click.option("--gradient", is_flag=True, help="Measure the gradient at the checkpoint too.")
 @click.option("--hessian", is_flag=True, help="Measure the Hessian's eigenvalues and trace at the checkpoint too.")
+@click.option("--sharpness", is_flag=True, help="Measure how far the loss rises around the checkpoint too.")
 @click.option("--per-layer", is_flag=True, default=None, help="Of every parameter tensor's own block of it too.")
 @click.option("--hessian-dtype", help="float64: products with the Hessian in double precision.")
 @click.option("--all", "everything", is_flag=True, help=f"{_listed([f'--{name}' for name in jobs.OPTIONAL])}.")

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from landscape_cli.profile import Floats, Measured
 
 Ask = Callable[[int], bool]  # told how many steps were taken; true asks to stop
 
@@ -27,9 +30,13 @@ class Budget:
         self.late = now >= self._end
 
     def __call__(self, count: int = 0) -> bool:
-        """One step more; true if the part is to stop."""
-        self.steps += 1
-        self.wanted = self._ask(1) or self.wanted
+        """One step more, whatever their count; true if the part is to stop."""
+        return self.spend(1)
+
+    def spend(self, steps: int) -> bool:
+        """So many steps more; true if the part is to stop."""
+        self.steps += steps
+        self.wanted = self._ask(steps) or self.wanted
         self.late = self.late or time.monotonic() >= self._part_end
         return self.stopped
 
@@ -37,3 +44,29 @@ class Budget:
     def stopped(self) -> bool:
         """Asked to stop, or late."""
         return self.wanted or self.late
+
+
+class StoppedError(Exception):
+    """A part was told to stop, and leaves nothing."""
+
+
+def measured_in_time(parts: Mapping[str, Callable[[], Measured]], budget: Budget) -> Measured | None:
+    """Arrays and facts of the parts, one after the other; None where they were asked to stop.
+
+    A part may take half of the time that is left, the last one all of it; the fact `out_of_time` names those that it
+    did not suffice for.
+    """
+    arrays: dict[str, Floats] = {}
+    facts: dict[str, Any] = {}
+    late = []
+    for count, (name, part) in enumerate(parts.items(), 1):
+        budget.part(last=count == len(parts))
+        try:
+            measured, told = part() if not budget.late else ({}, {})
+        except StoppedError:
+            measured, told = {}, {}
+        if budget.wanted:
+            return None
+        arrays, facts = {**arrays, **measured}, {**facts, **told}
+        late += [name] if budget.late else []
+    return arrays, {**facts, "out_of_time": late}

@@ -113,12 +113,16 @@ def random(problem: Problem, request: Request) -> Made:
     """Independent standard normal entries, from a CPU generator seeded by (seed, axis, parameter name)."""
 
     def draw(name: str) -> Tensor:
-        digest = hashlib.sha256(f"{request.seed}/{request.axis}/{name}".encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-        weight = problem.centre[name]
-        return torch.randn(weight.shape, generator=generator, dtype=torch.float32).to(weight)
+        return standard_normal(problem.centre[name], request.seed, request.axis, name)
 
     return Made(Lazy(problem.centre, draw))
+
+
+def standard_normal(like: Tensor, *key: object) -> Tensor:
+    """Independent standard normal entries of a tensor's shape, from a CPU generator seeded by the key."""
+    digest = hashlib.sha256("/".join(map(str, key)).encode()).digest()
+    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+    return torch.randn(like.shape, generator=generator, dtype=torch.float32).to(like)
 
 
 def towards_checkpoint(problem: Problem, request: Request) -> Made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from landscape_cli.errors import LandscapeError
-from landscape_cli.measure.budget import Ask, Budget
+from landscape_cli.measure.budget import Ask, Budget, measured_in_time
 from landscape_cli.measure.curvature import curvatures
 from landscape_cli.measure.density import density
 from landscape_cli.measure.gradient import sample_groups
@@ -21,7 +22,7 @@ from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.problem import Problem, free_bytes
 from landscape_cli.measure.trace import PROBES, hutchpp
 from landscape_cli.measure.ways import halves, judge, ways
-from landscape_cli.profile import Floats, Measured
+from landscape_cli.profile import Measured
 from landscape_cli.settings import HessianSettings, seconds
 
 BASIS_SHARE = 0.5  # of the free memory that the vectors of Lanczos may take
@@ -178,8 +179,6 @@ def wanted_parts(settings: HessianSettings) -> list[str]:
 def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Measured | None:
     """Arrays and facts of the section `hessian`; None where it was asked to stop.
 
-    Each part may take half of the time that is left, the last one all of it; what has no time is left out and said.
-
     Args:
         ask: called after each product with 1; true asks to stop.
 
@@ -192,26 +191,15 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
     objective, notes = make_objective(problem, split, torch.cat(groups), in_place_plan(problem).batch)
     run = Run(objective, groups, settings, Budget(ask, seconds(settings.time)))
     sizes = torch.stack([split.weights[g.to(split.weights.device)].sum() for g in groups])
-    arrays: dict[str, Floats] = {"group_sizes": sizes.cpu().numpy()}
-    facts: dict[str, Any] = {}
-    late = []
-    parts = wanted_parts(settings)
-    for name in parts:
-        run.budget.part(last=name == parts[-1])
-        if run.budget.late:
-            late.append(name)
-            continue
-        measured, told = PARTS[name](run)
-        if run.budget.wanted:
-            return None
-        arrays, facts = {**arrays, **measured}, {**facts, **told}
-        late += [name] if run.budget.late else []
-    facts |= {
+    wanted = {name: functools.partial(PARTS[name], run) for name in wanted_parts(settings)}
+    found = measured_in_time(wanted, run.budget)
+    if found is None:
+        return None
+    return {"group_sizes": sizes.cpu().numpy(), **found[0]}, {
         "parameters": objective.size, "samples": sum(len(g) for g in groups), "products": run.budget.steps,
-        "route": objective.route, "dtype": problem.dtype, "notes": list(notes), "out_of_time": late,
-        "decay": problem.loss.settings.weight_decay,
+        "route": objective.route, "dtype": problem.dtype, "notes": list(notes),
+        "decay": problem.loss.settings.weight_decay, **found[1],
     }  # fmt: skip
-    return arrays, facts
 
 
 def _basis(objective: Objective, top: int, bottom: int) -> int | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 import torch.autograd.forward_ad as forward_ad
@@ -26,6 +27,7 @@ STEPS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # of a finite di
 AGREE = 1e-3  # relative to its norm, between two ways to one product
 PROBED = 8  # samples on which a way to products is tried
 Forward = Callable[[Tensors, Inputs], Tensor]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -66,12 +68,12 @@ class Objective:
         """The same of other samples."""
         return replace(self, rows=rows)
 
-    def gradient(self) -> tuple[float, Tensor]:
-        """The mean loss and its gradient (P,) in float64, at the checkpoint."""
+    def gradient(self, moved: Tensor | None = None) -> tuple[float, Tensor]:
+        """The mean loss and its gradient (P,) in float64, at the checkpoint or displaced from it by a vector (P,)."""
         total = torch.zeros((), dtype=torch.float64)
 
         def one(rows: Tensor) -> list[Tensor]:
-            points = [t.requires_grad_() for t in self.point()]
+            points = [t.requires_grad_() for t in self.point(moved)]
             loss = self._loss(points, rows)
             total.add_(loss.detach().cpu())
             return _gradients(loss, points)
@@ -85,13 +87,20 @@ class Objective:
         function = ROUTES[self.route].product
         return self._sum(lambda rows: function(self, along, rows)).to(vector.dtype)
 
-    def point(self) -> list[Tensor]:
-        """Fresh copies of the checkpoint's parameters, in the dtype of the model."""
-        pairs = zip(self.problem.centre.values(), self.problem.parameters.values(), strict=True)
-        return [centre.to(parameter.dtype, copy=True) for centre, parameter in pairs]
+    def each_sample(self, function: Callable[[Tensor], Tensor]) -> Tensor:
+        """(n,) what a function of a batch's rows gives for each of them."""
+        return torch.cat(list(self._batches(function)))
+
+    def point(self, moved: Tensor | None = None) -> list[Tensor]:
+        """Fresh copies of the checkpoint's parameters, displaced by a vector (P,), in the dtype of the model."""
+        centre = list(self.problem.centre.values())
+        if moved is not None:
+            centre = [t + d for t, d in zip(centre, self.unflat(moved.to(centre[0])), strict=True)]
+        pairs = zip(centre, self.problem.parameters.values(), strict=True)
+        return [t.to(parameter.dtype, copy=True) for t, parameter in pairs]
 
     def losses(self, point: list[Tensor], rows: Tensor) -> Tensor:
-        """(n,) each sample's loss where the parameters are these, in float64."""
+        """(B,) each sample's loss where the parameters are these, in float64."""
         problem, split = self.problem, self.split
         inputs = data.apply(lambda t: t[rows.to(t.device)].to(problem.device), split.inputs)
         outputs = self.forward(dict(zip(problem.centre, point, strict=True)), inputs).to(sums_on(problem.device))
@@ -108,8 +117,14 @@ class Objective:
         return self.split.weights[self.rows.to(self.split.weights.device)].sum()
 
     def _sum(self, one: Callable[[Tensor], list[Tensor]]) -> Tensor:
-        """The sum over the batches, in float64; a batch that does not fit is taken in halves."""
+        """The sum over the batches, in float64."""
         total = torch.zeros(self.size, dtype=torch.float64, device=sums_on(self.problem.device))
+        for part in self._batches(one):
+            total += flat(part).to(total)
+        return total
+
+    def _batches(self, one: Callable[[Tensor], T]) -> Iterator[T]:
+        """What a function of rows gives for each batch; one that does not fit is taken in halves."""
         size, start = self.batch, 0
         with self.differentiating():
             while start < len(self.rows):
@@ -122,9 +137,8 @@ class Objective:
                 if part is None:  # outside of the handler, whose traceback would keep the tensors alive
                     size = max(1, size // 2)
                     continue
-                total += flat(part).to(total)
+                yield part
                 start += size
-        return total
 
     @contextlib.contextmanager
     def differentiating(self) -> Iterator[None]:

@@ -12,16 +12,19 @@ from landscape_cli.measure.budget import Ask
 from landscape_cli.measure.gradient import measure_gradient
 from landscape_cli.measure.hessian import measure_hessian, products_asked
 from landscape_cli.measure.problem import Problem
+from landscape_cli.measure.sharpness import measure_sharpness, steps_asked
 from landscape_cli.profile import MAX_GROUPS, Measured, Section
 from landscape_cli.settings import Job
 
 SECTIONS: dict[str, Callable[[Problem, Any, Ask], Measured | None]] = {
     "gradient": measure_gradient,
     "hessian": measure_hessian,
+    "sharpness": measure_sharpness,
 }
 STEPS: dict[str, tuple[str, Callable[[Any, Problem], int]]] = {
     "gradient": ("groups", lambda settings, problem: MAX_GROUPS),
     "hessian": ("products", products_asked),
+    "sharpness": ("steps", lambda settings, problem: steps_asked(settings)),
 }  # what a section counts while it is measured, and how many it takes at most
 
 

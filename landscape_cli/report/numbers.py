@@ -11,16 +11,17 @@ SIGNS = {"exact": "", "lower": "≥ ", "upper": "≤ "}
 
 
 def estimate_text(estimate: Estimate) -> str:
-    """`0.00794 ± 0.00061`, `≥ 0.52`, or the status."""
+    """`0.00794 ± 0.00061`, `≥ 0.52`, `3.1 (not converged)`, or the status."""
     value, error = estimate.value, estimate.stderr
     if value is None:
         return estimate.status
     sign = SIGNS[estimate.bound]
+    why = "" if estimate.status == "ok" else f" ({estimate.status})"
     if not math.isfinite(value):
-        return f"{sign}{value} ({estimate.status})"
+        return f"{sign}{value}{why}"
     if error is None or error == 0:
-        return f"{sign}{value:.5g}"
-    return sign + " ± ".join(rounded(value, error))
+        return f"{sign}{value:.5g}{why}"
+    return sign + " ± ".join(rounded(value, error)) + why
 
 
 def rounded(value: float, error: float) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from landscape_cli.analyse.neighbourhood import RESCALING
 from landscape_cli.analyse.paths import ITSELF, flatten
 from landscape_cli.profile import Estimate, Profile
 from landscape_cli.report.numbers import estimate_text, plain
@@ -46,6 +47,22 @@ LEGEND: dict[str, tuple[str, str]] = {
     "hessian.frobenius": ("loss/parameter²", "Frobenius norm of the Hessian"),
     "hessian.effective_rank": ("1", "(∫|λ|)²·P/∫λ² of the spectral density"),
     "hessian.negative_mass": ("1", "share of the spectral density below -1e-3·max|λ|"),
+    "sharpness.average_adaptive": ("loss", "mean rise of the loss at random perturbations of σ times each parameter"),
+    "sharpness.pac_bayes_sigma": ("1", "the σ at which that mean rise is the one asked for"),
+    "sharpness.worst_adaptive": (
+        "loss",
+        "highest rise met within ρ, in multiples of each parameter: a maximum, biased by choice",
+    ),
+    "sharpness.worst_adaptive.one_step": ("loss", "the same after one step along the scaled gradient"),
+    "sharpness.worst": ("loss", "highest rise met within a distance of ρ: a maximum, biased by choice"),
+    "sharpness.worst.one_step": ("loss", "the same after one step along the gradient"),
+    "sharpness.average": ("loss", "mean rise at random perturbations of σ: about ½σ²·tr H"),
+    "sharpness.keskar": (
+        "% of 1 + L",
+        "highest rise met where each θᵢ moves by up to ε·(1 + its size): biased by choice",
+    ),
+    "sharpness.relative_flatness": ("loss", "Σ ⟨w_s, w_s'⟩·tr H_ss' of the last linear layer"),
+    "sharpness.fisher_rao": ("loss²", "⟨θ, Fθ⟩, F the Fisher matrix of the data's own labels"),
     "learning_rate.max_stable.gradient_descent": ("1", "2/λ₁: above it gradient descent diverges on the quadratic"),
     "learning_rate.max_stable.heavy_ball": ("1", "2(1+β)/λ₁, β = 0.9"),
     "learning_rate.max_stable.nesterov": ("1", "2(1+β)/((1+2β)λ₁), β = 0.9"),
@@ -124,6 +141,8 @@ SECTION_TREES = {"gradient": ("gradient",), "hessian": ("hessian", "learning_rat
 
 def _section(run: Run, name: str) -> Table:
     """What was measured at the checkpoint in all its parameters; single layers where they vanish or explode."""
+    if name == "sharpness":
+        return _sharpness(run)
     section = run.profile.sections[name]
     flat = dict(flatten({tree: run.tree[tree] for tree in SECTION_TREES[name]}))
     rows = [(path, _cell(value), _gloss(path)) for path, value in flat.items() if ".per_layer." not in path]
@@ -154,6 +173,32 @@ def _blocks(run: Run) -> list[Table]:
     ]
     columns = ("parameter tensor", "λ₁ of its block", "trace of its block", "residual of λ₁")
     return [Table("Hessian by parameter tensor", columns, rows, "loss/parameter²")] if rows else []
+
+
+def _sharpness(run: Run) -> Table:
+    """How far the loss rises around the checkpoint, with the size of each neighbourhood and what a rescaling does."""
+    section, tree = run.profile.sections["sharpness"], run.tree["sharpness"]
+    boxes = {f"keskar.{i}": box for i, box in enumerate(tree["keskar"])}
+    rows = []
+    for name, entry in {**tree, **boxes, "keskar": {}}.items():
+        for path, value in flatten({f"sharpness.{name}": entry}):
+            size = _size_of(entry) if path == f"sharpness.{name}" else ""
+            rows.append((path + size, _cell(value), f"{_gloss(path)}; survives ReLU rescaling: {entry[RESCALING]}"))
+    asked, facts = section.settings, section.facts
+    told = [f"{facts.get('samples', '?')} samples of {asked.get('split', '?')}"]
+    told.append(f"{asked.get('draws', '?')} pairs of random perturbations")
+    told.append(f"maxima over {asked.get('starts', '?')} starts of {asked.get('ascent', '?')} steps")
+    told += [f"{zeros} parameters are 0, which no σ or ρ in proportion moves"] if (zeros := facts.get("zeros")) else []
+    told += [str(note) for note in facts.get("notes", [])]
+    return Table("Sharpness at the checkpoint", ("metric", "value", "what it is"), rows, plain("; ".join(told)))
+
+
+SIZES = {"sigma": "σ", "rise": "rise", "rho": "ρ", "eta": "η", "eps": "ε"}  # of a neighbourhood, as rows show them
+
+
+def _size_of(entry: Mapping[str, Any]) -> str:
+    sizes = [f"{sign} = {entry[key]:g}" for key, sign in SIZES.items() if isinstance(entry.get(key), int | float)]
+    return f" ({', '.join(sizes)})" if sizes else ""
 
 
 def _plane(run: Run, name: str) -> Table:

@@ -114,12 +114,12 @@ def _read_section(name: str, group: h5py.Group) -> Section:
     missing = [key for key in needed if key not in arrays]
     if arrays and missing:
         raise ValueError(f"{group.name} has no {missing[0]}")
-    lengths: dict[str, int] = {}
+    lengths = {axis: int(axis) for axis in "123456789"}
     for key, values in arrays.items():
         for axis, length in zip(known[key][0], values.shape, strict=True):
-            if lengths.setdefault(axis, length) != length:
+            if lengths.setdefault(axis, length) != length or not length:
                 raise ValueError(f"{group.name}/{key} has {length} values where others have {lengths[axis]}")
-    if not all(1 <= lengths.get(axis, 1) <= MAX_GROUPS for axis in "GH"):
+    if max(lengths.get(axis, 1) for axis in "GH") > MAX_GROUPS:
         raise ValueError(f"{group.name} has an impossible number of sample groups")
     settings, facts = parsed(group, "settings", dict), parsed(group, "facts", dict)
     return Section(settings, text(group, "fingerprint"), arrays, facts, _texts(group, "argv"))

@@ -24,8 +24,9 @@ SCHEMA = """
                          directions, settings, argv (JSON), fingerprint, complete ("true" or "false")
 /planes/NAME/SPLIT       loss [nx, ny], loss_groups [nx, ny, G], metrics/NAME [nx, ny], measured [nx, ny] (bool);
                          [nx] and [nx, G] for a line
-/gradient /hessian       settings, facts, argv (JSON), fingerprint, complete; when complete the arrays that
-                         profile.SECTION_ARRAYS names: the mean loss's derivatives at the checkpoint, in all parameters
+/gradient /hessian /sharpness   settings, facts, argv (JSON), fingerprint, complete; when complete the arrays that
+                         profile.SECTION_ARRAYS names: the mean loss's derivatives at the checkpoint, and how it rises
+                         around it, in all parameters
 /planes/NAME/SPLIT/centre   as /centre/SPLIT, where batch norm is recomputed: the checkpoint under that policy
 
 The file begins with a user block of 512 bytes that names the format and the SHA-256 of all that follows: damage is
