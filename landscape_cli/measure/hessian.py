@@ -35,12 +35,8 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
     split = next(iter(problem.splits.values()))
     groups = sample_groups(split, settings.samples, settings.seed)
     objective, notes = make_objective(problem, split, torch.cat(groups), in_place_plan(problem).batch)
-    stop = _Stop(ask)
-    spectrum = lanczos(
-        objective.product, objective.size, top=settings.top, bottom=settings.bottom, tolerance=settings.tolerance,
-        products=settings.products, basis=_basis(objective, settings), seed=settings.seed, like=objective.like,
-        on_product=stop,
-    )  # fmt: skip
+    stop = Stop(ask)
+    spectrum = extremes(objective, settings, stop)
     if stop.wanted:
         return None
     trace = hutchpp(
@@ -74,8 +70,21 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
     return None if stop.wanted else (arrays, facts)
 
 
+def extremes(objective: Objective, settings: HessianSettings, stop: Stop) -> Spectrum:
+    """The largest and the smallest eigenvalues with their vectors, by the settings.
+
+    Raises:
+        LandscapeError: a product is not finite (exit 3), or the vectors do not fit in memory.
+    """
+    return lanczos(
+        objective.product, objective.size, top=settings.top, bottom=settings.bottom, tolerance=settings.tolerance,
+        products=settings.products, basis=_basis(objective, settings), seed=settings.seed, like=objective.like,
+        on_product=stop,
+    )  # fmt: skip
+
+
 def _ways_down(
-    objective: Objective, settings: HessianSettings, stop: _Stop
+    objective: Objective, settings: HessianSettings, stop: Stop
 ) -> tuple[dict[str, Floats], list[str], float]:
     """How the loss falls, on one half of the samples, along directions found on the other; nothing of under four."""
     if len(objective.rows) < 4 or stop.wanted:
@@ -91,7 +100,7 @@ def _ways_down(
     return arrays, names, other.gradient()[0]
 
 
-class _Stop:
+class Stop:
     """Counts products, and remembers that it was asked to stop."""
 
     def __init__(self, ask: Ask) -> None:
