@@ -81,7 +81,7 @@ def save_directions(path: Path, folders: Folders, called: Mapping[str, str], pro
     """
     try:
         content = _image(folders, called, problem)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         hint = "rename the parameters, or choose other directions"
         raise LandscapeError(f"a parameter's name cannot be kept in {path.name}: {error}", hint) from error
     write(path, content)
