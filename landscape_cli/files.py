@@ -69,6 +69,19 @@ def write(path: Path, content: bytes) -> None:
         raise LandscapeError(f"cannot write {path}: {error.strerror}", hint) from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file of ours.
+
+    Raises:
+        LandscapeError: the system refuses.
+    """
+    try:
+        path.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise LandscapeError(f"cannot remove {path}: {error.strerror}", "remove it by hand") from error
+
+
 def _sync_folder(folder: Path) -> None:
     handle = os.open(folder, os.O_RDONLY)
     try:

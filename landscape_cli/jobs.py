@@ -19,6 +19,7 @@ from typing import Any
 
 from landscape_cli.errors import LandscapeError, one_of
 from landscape_cli.settings import (
+    ARGUMENTS,
     DataSettings,
     GradientSettings,
     HessianSettings,
@@ -29,6 +30,7 @@ from landscape_cli.settings import (
     RunSettings,
     SharpnessSettings,
     check,
+    derived_in,
     plane_with_defaults,
 )
 
@@ -180,9 +182,10 @@ def _build(merged: dict[str, dict[str, Any]], sources: dict[str, str], folder: P
 
     run = settings(RunSettings, "run")
     planes = {name: plane_with_defaults(name, plane, run.seed) for name, plane in tables("planes").items()}
+    asked = {name: settings(kind, name) for name, kind in OPTIONAL.items() if name in merged}
     job = Job(
         settings(ModelSettings, "model"), tables("data"), settings(LossSettings, "loss"), planes, run, folder, sources,
-        **{name: settings(kind, name) for name, kind in OPTIONAL.items() if name in merged},
+        **asked, eigenvectors=asked.get("hessian", HessianSettings()),
     )  # fmt: skip
     _check_present(job)
     check(job)
@@ -237,7 +240,7 @@ def _rebased(key: str, value: Any, base: Path, folder: Path) -> Any:
         return value
     if key.endswith(".directions"):
         kind, colon, path = value.partition(":")
-        return f"{kind}:{base / path}" if colon and kind in ("checkpoint", "file") else value
+        return f"{kind}:{base / path}" if colon and ARGUMENTS.get(kind) == "PATH" else value
     code = re.fullmatch(r".+\.py:\w[\w.]*", value)
     module = not code and re.fullmatch(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*", value)
     is_path = not module and (key == "model.checkpoint" or re.fullmatch(r"data\..*\.source", key))
@@ -272,6 +275,13 @@ def to_toml(job: Job) -> str:
             "loss": table(job.loss),
             "planes": {name: table(plane) for name, plane in job.planes.items()},
             "run": table(job.run),
-            **{name: table(getattr(job, name)) for name in OPTIONAL if getattr(job, name) is not None},
+            **{name: table(found) for name in OPTIONAL if (found := getattr(job, name) or _of_planes(job, name))},
         }
     )
+
+
+def _of_planes(job: Job, section: str) -> Any:
+    """A section that is not measured, but says how a plane's directions are computed."""
+    derived = [spec for plane in job.planes.values() for spec in derived_in(plane)]
+    told = section == "hessian" and any(spec.startswith("hessian:") for spec in derived)
+    return job.eigenvectors if told and job.eigenvectors != HessianSettings() else None

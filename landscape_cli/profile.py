@@ -203,6 +203,18 @@ class PlaneRecord:
         """The first split's surface, whose axes are every split's."""
         return next(iter(self.surfaces.values()))
 
+    @property
+    def derived(self) -> dict[str, str]:
+        """By axis, x or y, the directions that were computed from the loss, which no seed regenerates."""
+        pairs = zip("xy", self.directions, strict=False)
+        return {axis: called(recipe) for axis, recipe in pairs if "over" in recipe}
+
+
+def called(recipe: Mapping[str, Any]) -> str:
+    """A direction by its kind and, of eigenvectors, its rank: `random`, `hessian:1`."""
+    rank = recipe.get("eigenvector")
+    return f"{recipe.get('kind')}" if rank is None else f"{recipe.get('kind')}:{rank}"
+
 
 @dataclass(frozen=True)
 class Section:

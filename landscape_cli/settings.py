@@ -152,6 +152,7 @@ class Job:
     gradient: GradientSettings | None = None  # None: not asked for
     hessian: HessianSettings | None = None
     sharpness: SharpnessSettings | None = None
+    eigenvectors: HessianSettings = field(default_factory=HessianSettings)  # [hessian], measured or not, of directions
 
 
 # What a plane's settings are where it does not say, by its directions' kind; others follow "random".
@@ -159,7 +160,22 @@ PLANE_DEFAULTS: dict[str, dict[str, Any]] = {
     "random": {"normalize": "filter", "ignore": ["bias", "norm"], "orthogonal": True, "batchnorm": "frozen"},
     "checkpoint": {"normalize": "none", "ignore": [], "orthogonal": False, "batchnorm": "interpolate"},
     "file": {"normalize": "none", "ignore": [], "orthogonal": False, "batchnorm": "frozen"},
+    "gradient": {"normalize": "none", "ignore": [], "orthogonal": False, "batchnorm": "frozen"},
+    "hessian": {"normalize": "none", "ignore": [], "orthogonal": False, "batchnorm": "frozen"},
 }
+ARGUMENTS = {"checkpoint": "PATH", "file": "PATH", "hessian": "K"}  # what follows the colon of a kind of direction
+
+DERIVED = ("gradient", "hessian")  # kinds of direction that are computed from the loss
+
+
+def derived_in(plane: PlaneSettings) -> list[str]:
+    """The directions of a plane that are computed from the loss, as its job writes them."""
+    return [spec for spec in plane.directions or [] if spec.partition(":")[0] in DERIVED]
+
+
+def written(kind: str) -> str:
+    """A kind of direction as a job writes it: `random`, `checkpoint:PATH`, `hessian:K`."""
+    return f"{kind}:{ARGUMENTS[kind]}" if kind in ARGUMENTS else kind
 
 
 def plane_with_defaults(name: str, plane: PlaneSettings, seed: int) -> PlaneSettings:
@@ -173,7 +189,7 @@ def plane_with_defaults(name: str, plane: PlaneSettings, seed: int) -> PlaneSett
         raise LandscapeError(f"the plane {name} has {axes} axes and {len(directions)} directions", need)
     kinds = [direction.partition(":")[0] for direction in directions]
     rules = [PLANE_DEFAULTS.get(kind, PLANE_DEFAULTS["random"]) for kind in kinds]
-    leading = PLANE_DEFAULTS[next((k for k in ("checkpoint", "file") if k in kinds), "random")]
+    leading = PLANE_DEFAULTS[next((k for k in PLANE_DEFAULTS if k != "random" and k in kinds), "random")]
     normalize: str | list[str] = [rule["normalize"] for rule in rules]
     defaults = {
         **leading,

@@ -19,7 +19,7 @@ from typing import Any
 from landscape_cli import settings as settings_module
 from landscape_cli.cli.main import COMMANDS, EXIT_CODES
 from landscape_cli.measure.batchnorm import POLICIES
-from landscape_cli.measure.directions import DIRECTIONS, NEEDS_PATH
+from landscape_cli.measure.directions import DIRECTIONS
 from landscape_cli.measure.losses import LOSSES, METRICS
 from landscape_cli.measure.normalisations import NORMALISATIONS
 from landscape_cli.measure.strategies import STRATEGIES
@@ -47,7 +47,7 @@ def _output(command: str, folder: str) -> str:
 def names() -> str:
     """Every name that a job file may use, from the dicts of functions."""
     sections: dict[str, Mapping[str, Callable[..., Any]]] = {
-        "`directions`": {f"{k}:PATH" if k in NEEDS_PATH else k: v for k, v in DIRECTIONS.items()},
+        "`directions`": {settings_module.written(k): v for k, v in DIRECTIONS.items()},
         "`normalize`": NORMALISATIONS,
         "`batchnorm`": POLICIES,
         "`run.strategy`": STRATEGIES,

@@ -564,6 +564,8 @@ def test_parallel_directions_are_refused(normalize: str, orthogonal: bool, facto
         (["checkpoint"], {}, "checkpoint:PATH"),
         (["file"], {}, "file:PATH"),
         (["random:3"], {}, "random"),
+        (["gradient:3"], {}, "gradient"),
+        (["hessian"], {}, "hessian:K"),
         (["random"], {"normalize": "filtr"}, "filter"),
         (["random"], {"batchnorm": "frozn"}, "frozen"),
     ],
@@ -579,7 +581,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_known(
 
 def test_every_direction_and_normalisation_has_its_test() -> None:
     assert set(EXPECTED) == set(NORMALISATIONS)
-    assert set(DIRECTIONS) == {"random", "checkpoint", "file"}
+    assert set(DIRECTIONS) == {"random", "checkpoint", "file", "gradient", "hessian"}  # the last two in test_derived.py
 
 
 # The plane

@@ -32,12 +32,12 @@ def info(run: Path, job: bool, name: str) -> int:
     if job and not profile.provenance.job:
         raise LandscapeError(f"{run} was made from Python, without a job", "look at landscape info")
     head = f"# relative paths start from {profile.provenance.folder}"
-    lines = [head, *profile.provenance.job.splitlines()] if job else _lines(profile)
+    lines = [head, *profile.provenance.job.splitlines()] if job else _lines(profile, run)
     say("".join(f"{plain(line)}\n" for line in lines))
     return ExitCode.OK
 
 
-def _lines(profile: Profile) -> list[str]:
+def _lines(profile: Profile, run: Path) -> list[str]:
     record = profile.provenance
     done, asked = profile.done
     state = "finished" if profile.complete else "unfinished"
@@ -61,6 +61,10 @@ def _lines(profile: Profile) -> list[str]:
         size = " × ".join(str(len(axis)) for axis in plane.surface.axes)
         state = "complete" if plane.complete else f"unfinished; resume: {shlex.join(plane.argv)}"
         table[f"plane {name}"] = f"{size} points, {state}"
+    kept = [f"{name}/{axis} {what}" for name, plane in profile.planes.items() for axis, what in plane.derived.items()]
+    if kept:
+        file = store.beside(run)
+        table["directions"] = f"{', '.join(kept)} in {file.name}{'' if file.is_file() else ', which is missing'}"
     lines = [f"{key:<20} {value}" for key, value in table.items()]
     changed = {key: source for key, source in record.sources.items() if source != "default"}
     lines += [f"set by {source:<12} {key}" for key, source in sorted(changed.items())]

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from landscape_cli import files, jobs, store
 from landscape_cli.cli.console import CONSOLE, progress
+from landscape_cli.cli.directions import Derived
 from landscape_cli.cli.resume import refuse_another_plane, refuse_another_problem, refuse_another_section
-from landscape_cli.cli.stopping import Stop, stopping
+from landscape_cli.cli.stopping import Stop, listening
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.profile import Profile, Section
 from landscape_cli.settings import Job
@@ -44,24 +45,33 @@ class Scan:
         problem = loaded.problem
         if existing:
             refuse_another_problem(existing, problem.hashes, self.path)
-        planes = load_planes(self.job, loaded, store.READERS)
+        stop, derived = Stop(self.max_seconds), self._derived(existing)
+        with listening(stop):
+            ready = derived.ready(loaded, stop)
+        if not ready:
+            CONSOLE.note(f"stopped by {stop.why}: the directions are not computed yet, and no part of them is kept")
+            CONSOLE.note(f"again: {shlex.join(CONSOLE.argv)}")
+            return stop.code or ExitCode.INTERRUPTED
+        planes = load_planes(self.job, loaded, store.READERS, derived.vectors)
         keep_freed_memory()  # of the passes; what loading took is given back
         wanted = [plane for plane in planes if not self._finished(existing, plane)]
         sections = wanted_sections(self.job, problem, self._again())
         missing = {n: s for n, s in sections.items() if not self._section_finished(existing, n, s)}
         if existing and not wanted and not missing:
+            derived.keep(existing)
             CONSOLE.note(f"nothing to do: {self.path.name} holds all that this job asks for; next: {self._next()}")
             self._name_unfinished(existing)
             refuse_all_nan(existing, [plane.name for plane in planes])
             return ExitCode.OK
         plan = self._plan(existing, problem, wanted) or self._chosen(problem, planes)
         CONSOLE.detail(f"plan: {plan} ({plan.why})")
-        with stopping(self.max_seconds) as stop:
+        with listening(stop):
             notes = (*loaded.notes, *[note for plane in planes for note in plane.notes])
             notes += () if existing else self._precision(problem, planes)
             profile = self._start(existing, problem, planes, plan, loaded.files, notes)
             kept = dict(existing.sections) if existing else {}
             profile = replace(profile, sections={**kept, **missing})
+            derived.keep(profile)
             return self._measure(profile, problem, wanted, list(missing), plan, stop)
 
     def _existing(self) -> Profile | None:
@@ -73,6 +83,11 @@ class Scan:
         except LandscapeError as error:
             hint = "choose another -o; or replace the whole file with --force"
             raise LandscapeError(error.message, hint, error.code) from error
+
+    def _derived(self, existing: Profile | None) -> Derived:
+        held = existing.planes if existing else {}
+        measured = {name: plane for name, plane in held.items() if name != self.force}
+        return Derived(self.job, self.path, existing, self.force == WHOLE, measured)
 
     def _finished(self, existing: Profile | None, plane: Plane) -> bool:
         """True if the file holds this very plane in full; refuses one of the same name made otherwise."""

@@ -19,7 +19,7 @@ from landscape_cli.cli.run import WHOLE, Scan
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.jobs import Layer
 from landscape_cli.profile import SECTION_ARRAYS, Axis, grid_bytes
-from landscape_cli.settings import Job, seconds
+from landscape_cli.settings import Job, derived_in, seconds, written
 
 # Flags that are one key of the job.
 FLAGS: dict[str, tuple[str, ...]] = {
@@ -48,6 +48,9 @@ FLAGS: dict[str, tuple[str, ...]] = {
 }
 
 
+DIRECTIONS = [written(kind) for kind in jobs.choices("directions", "DIRECTIONS")]
+
+
 def _listed(names: list[str]) -> str:
     return ", ".join(names)
 
@@ -65,7 +68,7 @@ def _listed(names: list[str]) -> str:
 @click.option("--metric", "metrics", multiple=True, help=f"{_listed(jobs.choices('losses', 'METRICS'))}, or code.")
 @click.option("--x", help="min:max:count, or [a, b, …]; write --x=-1:1:51.")
 @click.option("--y", help="The same; leave out for a line.")
-@click.option("--directions", multiple=True, help=f"{_listed(jobs.choices('directions', 'DIRECTIONS'))}; one per axis.")
+@click.option("--directions", multiple=True, help=f"{_listed(DIRECTIONS)}; one per axis.")
 @click.option("--normalize", help=_listed(jobs.choices("normalisations", "NORMALISATIONS")) + ".")
 @click.option("--ignore", multiple=True, help='"bias", "norm" or name patterns; "" for none.')
 @click.option("--orthogonal/--no-orthogonal", default=None, help="Second direction orthogonal within each filter.")
@@ -187,12 +190,17 @@ def with_only(job: Job, names: tuple[str, ...]) -> Job:
 def plan_lines(job: Job, needed: int) -> str:
     """Points, passes, time, memory and bytes; nothing is written."""
     from landscape_cli.measure import planner
+    from landscape_cli.measure.derived import stand_ins
     from landscape_cli.measure.forecast import forecast
     from landscape_cli.measure.memory import keep_freed_memory
     from landscape_cli.measure.scan import load_planes, load_problem
 
     loaded = load_problem(job, store.READERS)
-    problem, planes = loaded.problem, load_planes(job, loaded, store.READERS)
+    problem = loaded.problem
+    asked = {name: derived_in(plane) for name, plane in job.planes.items()}
+    planes = load_planes(
+        job, loaded, store.READERS, {n: stand_ins(problem, specs, job.eigenvectors) for n, specs in asked.items()}
+    )
     keep_freed_memory()  # as the scan will
     choice = planner.choose(problem, planes, job.run)
     plan = choice.plan
@@ -200,6 +208,7 @@ def plan_lines(job: Job, needed: int) -> str:
     cost = forecast(problem, plan, choice.seconds, most)
     points = sum(len(plane.coordinates) for plane in planes)
     table: list[tuple[str, Any]] = [
+        *_computed_first(job, asked),
         ("points", points),
         ("passes", math.ceil(points * cost.passes_per_point)),
         ("strategy", str(plan)),
@@ -214,6 +223,14 @@ def plan_lines(job: Job, needed: int) -> str:
         ("file", _size(needed)),
     ]
     return "".join(f"{label:<32} {value}\n" for label, value in table)
+
+
+def _computed_first(job: Job, asked: dict[str, list[str]]) -> list[tuple[str, str]]:
+    """The directions that are computed before the first point, whose time nobody knows beforehand."""
+    specs = sorted({spec for some in asked.values() for spec in some})
+    limit = f"by at most {job.eigenvectors.products} Hessian products of 9 to 13 passes each"
+    how = {spec: "by one gradient" if spec == "gradient" else limit for spec in specs}
+    return [(f"first, {spec}", f"to be computed, {text}; not in the estimated time") for spec, text in how.items()]
 
 
 def _size(count: int) -> str:

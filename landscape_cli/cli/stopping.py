@@ -34,12 +34,11 @@ class Stop:
 
 
 @contextmanager
-def stopping(max_seconds: float | None) -> Iterator[Stop]:
-    """A Stop that listens to SIGINT and SIGTERM."""
-    stop = Stop(max_seconds)
+def listening(stop: Stop) -> Iterator[None]:
+    """SIGINT and SIGTERM go to it."""
     before = {number: signal.signal(number, stop.signalled) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield stop
+        yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

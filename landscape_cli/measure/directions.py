@@ -23,7 +23,7 @@ from landscape_cli.measure.filters import ignored, output_dims
 from landscape_cli.measure.normalisations import NORMALISATIONS, TENSORWISE, inner
 from landscape_cli.measure.problem import Problem, Tensors, free_bytes
 from landscape_cli.profile import Axis, Floats
-from landscape_cli.settings import ModelSettings, PlaneSettings
+from landscape_cli.settings import ARGUMENTS, ModelSettings, PlaneSettings, written
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,23 @@ class Plane:
 
 
 @dataclass(frozen=True)
+class Vector:
+    """A direction derived from the loss: it is computed once, before any plane is made (measure/derived.py).
+
+    Attributes:
+        parameters: float32 on the CPU, so that a file keeps them exactly.
+        recipe: what it was computed from, for the recipe of its direction.
+        notes: what the user should know about it.
+    """
+
+    parameters: Mapping[str, Tensor]
+    recipe: Mapping[str, Any]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Request:
-    """What a direction is asked for: `argument` is what follows the colon in the job."""
+    """What a direction is asked for: `argument` is what follows the colon in the job, `vector` what was derived."""
 
     argument: str
     axis: int
@@ -81,6 +96,7 @@ class Request:
     folder: Path
     readers: Mapping[str, Reader]
     model: ModelSettings
+    vector: Vector | None = None
 
 
 @dataclass(frozen=True)
@@ -91,6 +107,7 @@ class Made:
     buffers: Tensors = field(default_factory=dict)
     target: Tensors | None = None
     notes: tuple[str, ...] = ()
+    recipe: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Lazy(Mapping[str, Tensor]):
@@ -141,7 +158,16 @@ def from_file(problem: Problem, request: Request) -> Made:
     known = {**READERS, **request.readers}
     if path.suffix not in known:
         raise LandscapeError(f"the directions file {path} has an unknown ending", f"give {', '.join(known)}")
-    arrays = known[path.suffix](path)
+    found = tensors_in(problem, known[path.suffix](path), prefix, name)
+    return Made({parameter: tensor.to(problem.centre[parameter]) for parameter, tensor in found.items()})
+
+
+def tensors_in(problem: Problem, arrays: Mapping[str, Any], prefix: str, name: str) -> Tensors:
+    """One tensor for each parameter, of its shape, from the folder `prefix` of a file called `name`.
+
+    Raises:
+        LandscapeError: a tensor is missing, of another shape, or no finite floats.
+    """
     found = {}
     for parameter, weight in problem.centre.items():
         keys = [f"{prefix}{joint}{parameter}" for joint in "/."] if prefix else [parameter]
@@ -149,23 +175,42 @@ def from_file(problem: Problem, request: Request) -> Made:
         if key is None:
             held = ", ".join(sorted(arrays)[:5]) or "nothing"
             hint = f"it holds: {held}; for names below a folder write file:{name}#FOLDER"
-            raise LandscapeError(f"{path.name} has no direction for {keys[0]}", hint)
-        tensor = as_tensor(arrays[key], f"{key} in {path.name}")
+            raise LandscapeError(f"{Path(name).name} has no direction for {keys[0]}", hint)
+        tensor = as_tensor(arrays[key], f"{key} in {Path(name).name}")
         if tensor.shape != weight.shape or not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
             shapes = f"{tuple(tensor.shape)} {tensor.dtype} for {tuple(weight.shape)}"
             raise LandscapeError(
-                f"the direction {key} of {path.name} does not fit: {shapes}", "finite floats are needed"
+                f"the direction {key} of {Path(name).name} does not fit: {shapes}", "finite floats are needed"
             )
-        found[parameter] = tensor.to(weight)
-    return Made(found)
+        found[parameter] = tensor
+    return found
+
+
+def gradient(problem: Problem, request: Request) -> Made:
+    """Gradient of the first split's mean loss at the checkpoint: coordinate -η is a gradient-descent step of size η."""
+    return _derived(problem, request)
+
+
+def eigenvector(problem: Problem, request: Request) -> Made:
+    """Unit eigenvector of the K-th largest eigenvalue of the Hessian, on the first split; -1 is the smallest."""
+    return _derived(problem, request)
+
+
+def _derived(problem: Problem, request: Request) -> Made:
+    vector = request.vector
+    assert vector is not None, "derived before the planes are made"
+    moved = {n: vector.parameters[n].to(w) for n, w in problem.centre.items()}
+    return Made(moved, notes=vector.notes, recipe=vector.recipe)
 
 
 DIRECTIONS: dict[str, Callable[[Problem, Request], Made]] = {
     "random": random,
     "checkpoint": towards_checkpoint,
     "file": from_file,
+    "gradient": gradient,
+    "hessian": eigenvector,
 }
-NEEDS_PATH = ("checkpoint", "file")
+UNSURE = ("from", "eigenvalue", "residual")  # of a recipe, in no fingerprint: a path, and what rounding changes
 
 
 def make_plane(
@@ -175,8 +220,9 @@ def make_plane(
     model: ModelSettings,
     folder: Path,
     readers: Mapping[str, Reader],
+    derived: Mapping[str, Vector] | None = None,
 ) -> Plane:
-    """The plane that the settings describe.
+    """The plane that the settings describe; `derived` holds its derived directions, by what the job calls them.
 
     Raises:
         LandscapeError: an unknown name, a file that does not fit, or directions that are zero or parallel (exit 3).
@@ -190,7 +236,8 @@ def make_plane(
         raise LandscapeError(f"the plane {name} has {len(asked)} directions and {len(how)} normalisations", "one each")
     made: list[Direction] = []
     for axis, (spec, normalize) in enumerate(zip(asked, how, strict=True)):
-        request = Request(spec.partition(":")[2], axis, settings.seed or 0, folder, readers, model)
+        vector = (derived or {}).get(spec)
+        request = Request(spec.partition(":")[2], axis, settings.seed or 0, folder, readers, model, vector)
         earlier = made[0] if axis and settings.orthogonal else None
         made.append(_make(spec, normalize, settings, problem, request, earlier))
     batchnorm.check(str(settings.batchnorm), problem.model, [direction.exact for direction in made])
@@ -208,10 +255,9 @@ def _make(
 ) -> Direction:
     kind = spec.partition(":")[0]
     if kind not in DIRECTIONS:
-        raise one_of("direction", spec, [f"{k}:PATH" if k in NEEDS_PATH else k for k in DIRECTIONS])
-    if (kind in NEEDS_PATH) != bool(request.argument):
-        what = f"{kind}:PATH" if kind in NEEDS_PATH else kind
-        raise LandscapeError(f"the direction {spec!r} cannot be used", f"write {what}")
+        raise one_of("direction", spec, [written(k) for k in DIRECTIONS])
+    if (kind in ARGUMENTS) != bool(request.argument):
+        raise LandscapeError(f"the direction {spec!r} cannot be used", f"write {written(kind)}")
     if normalize not in NORMALISATIONS:
         raise one_of("normalisation", normalize, [*NORMALISATIONS])
     drawn = DIRECTIONS[kind](problem, request)
@@ -224,6 +270,7 @@ def _make(
         "normalize": normalize,
         "ignored": len(still),
         "sha256": tensors_sha256(drawn.parameters, drawn.buffers),
+        **drawn.recipe,
     }
     as_it_is = normalize == "none" and not still and earlier is None
     exact = None if drawn.target is None else as_it_is
@@ -268,7 +315,7 @@ def _described(settings: PlaneSettings, x: Axis, y: Axis | None, made: list[Dire
     return {
         "x": x.values.tolist(),
         "y": None if y is None else y.values.tolist(),
-        "directions": [{k: v for k, v in d.recipe.items() if k != "from"} for d in made],
+        "directions": [{k: v for k, v in d.recipe.items() if k not in UNSURE} for d in made],
         "ignore": settings.ignore,
         "orthogonal": settings.orthogonal,
         "batchnorm": settings.batchnorm,

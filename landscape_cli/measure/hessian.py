@@ -6,7 +6,6 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from landscape_cli.measure.budget import Ask, Budget, measured_in_time
 from landscape_cli.measure.curvature import curvatures
 from landscape_cli.measure.density import density
 from landscape_cli.measure.gradient import sample_groups
-from landscape_cli.measure.lanczos import Spectrum, lanczos
+from landscape_cli.measure.lanczos import Product, Spectrum, lanczos
 from landscape_cli.measure.objective import Objective, in_double, make_objective
 from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.problem import Problem, free_bytes
@@ -37,14 +36,25 @@ class Run:
     settings: HessianSettings
     budget: Budget
 
-    def lanczos(self, objective: Objective, top: int, bottom: int, **options: Any) -> Spectrum:
-        """The ends of the spectrum of one objective, as the settings say."""
-        settings = self.settings
-        return lanczos(
-            options.pop("product", objective.product), objective.size, top=top, bottom=bottom,
-            tolerance=settings.tolerance, products=settings.products, basis=_basis(objective, top, bottom),
-            seed=settings.seed, like=objective.like, on_product=self.budget, **options,
-        )  # fmt: skip
+    def lanczos(self, objective: Objective, top: int, bottom: int, product: Product | None = None) -> Spectrum:
+        """The ends of the spectrum of one objective, or of another matrix of its size."""
+        return extremes(objective, self.settings, top, bottom, self.budget, product)
+
+
+def extremes(
+    objective: Objective, settings: HessianSettings, top: int, bottom: int, budget: Budget,
+    product: Product | None = None,
+) -> Spectrum:  # fmt: skip
+    """So many of the largest and of the smallest eigenvalues with their vectors, found as the settings say.
+
+    Raises:
+        LandscapeError: a product is not finite (exit 3), or the vectors do not fit in memory.
+    """
+    return lanczos(
+        product or objective.product, objective.size, top=top, bottom=bottom, tolerance=settings.tolerance,
+        products=settings.products, basis=_basis(objective, top, bottom), seed=settings.seed, like=objective.like,
+        on_product=budget,
+    )  # fmt: skip
 
 
 def eigenvalues(run: Run) -> Measured:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from landscape_cli.errors import LandscapeError, one_of
 from landscape_cli.files import now
 from landscape_cli.measure import planner
+from landscape_cli.measure.derived import derive
 from landscape_cli.measure.directions import make_plane
 from landscape_cli.measure.losses import LOSSES, METRICS, Loss, make_loss
 from landscape_cli.measure.model import DTYPES, device_named, place
@@ -34,6 +35,7 @@ from landscape_cli.settings import (
     PlaneSettings,
     RunSettings,
     check,
+    derived_in,
     plane_with_defaults,
 )
 
@@ -76,6 +78,7 @@ def scan(
         data: (inputs, targets), a Dataset, a DataLoader, or a dict of these by split name.
         loss: a name of LOSSES, or a function (outputs, targets) -> one loss per sample.
         device, dtype: default to the model's own; for others a copy of the model is measured.
+        directions: as in the job file. What `gradient` and `hessian:K` come to is kept in no file.
         The rest is as in the job file: [planes.main], [model], [run].
 
     Returns:
@@ -115,7 +118,8 @@ def _measured(
     grid_bytes("main", x, y, len(splits), len(job.loss.metrics))
     here, precision = _place(model, device, dtype)
     problem = _problem(here, splits, make_loss(job.loss, code), job.model, precision)
-    plane = make_plane("main", job.planes["main"], problem, job.model, job.folder, {})
+    vectors = derive(problem, derived_in(asked), job.eigenvectors, lambda steps: False)
+    plane = make_plane("main", asked, problem, job.model, job.folder, {}, vectors)
     plan = planner.choose(problem, [plane], job.run).plan
     provenance = make_provenance(problem, plan, {"planes.main": job.planes["main"].seed or 0})
     centre = measure_centre(problem, plan)

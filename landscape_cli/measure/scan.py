@@ -15,7 +15,7 @@ from landscape_cli.measure import checkpoint, sources, usercode
 from landscape_cli.measure.arrays import Reader
 from landscape_cli.measure.batchnorm import POLICIES
 from landscape_cli.measure.data import Inputs
-from landscape_cli.measure.directions import Direction, Plane, make_plane
+from landscape_cli.measure.directions import Direction, Plane, Vector, make_plane
 from landscape_cli.measure.evaluate import Block, Results, evaluate
 from landscape_cli.measure.losses import Loss, make_loss
 from landscape_cli.measure.model import DTYPES, device_named, memory_named, place
@@ -27,6 +27,7 @@ from landscape_cli.profile import Centre, Floats, PlaneRecord, agree, empty_surf
 from landscape_cli.settings import Job
 
 Readers = Mapping[str, Reader]
+Derived = Mapping[str, Mapping[str, Vector]]  # by plane, then by direction as the job writes it
 FILE = "file."  # hashes of files, which may differ while the problem is the same
 
 
@@ -92,10 +93,14 @@ def load_loss(job: Job) -> Loss:
     return make_loss(job.loss, {n: usercode.load(n, job.folder) for n in names if usercode.looks_like_code(n)})
 
 
-def load_planes(job: Job, loaded: Loaded, readers: Readers) -> list[Plane]:
-    """Every plane of the job."""
+def load_planes(job: Job, loaded: Loaded, readers: Readers, derived: Derived | None = None) -> list[Plane]:
+    """Every plane of the job; `derived` holds the directions of each that are computed from the loss."""
+    given = derived or {}
     with loaded.factory.unpickling():
-        return [make_plane(n, s, loaded.problem, job.model, job.folder, readers) for n, s in job.planes.items()]
+        return [
+            make_plane(name, settings, loaded.problem, job.model, job.folder, readers, given.get(name))
+            for name, settings in job.planes.items()
+        ]
 
 
 def measure_centre(problem: Problem, plan: Plan) -> dict[str, Centre]:

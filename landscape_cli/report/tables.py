@@ -9,7 +9,7 @@ from typing import Any
 
 from landscape_cli.analyse.neighbourhood import RESCALING
 from landscape_cli.analyse.paths import ITSELF, flatten
-from landscape_cli.profile import Estimate, Profile
+from landscape_cli.profile import Estimate, Profile, called
 from landscape_cli.report.numbers import estimate_text, plain
 
 # What each statistic is, in one line: metric name without indices -> (unit, gloss).
@@ -227,7 +227,10 @@ def _plane(run: Run, name: str) -> Table:
 
 def _recipe(recipe: Mapping[str, Any]) -> str:
     seed = "" if recipe.get("seed") is None else f" seed {recipe['seed']}"
-    return f"{recipe.get('kind')}{seed} ({recipe.get('normalize')})"
+    value, residual = recipe.get("eigenvalue"), recipe.get("residual")
+    known = isinstance(value, float) and isinstance(residual, float)
+    eigenvalue = f" λ = {value:.5g} ± {residual:.1g}" if known else ""
+    return f"{called(recipe)}{seed}{eigenvalue} ({recipe.get('normalize')})"
 
 
 def _lowest(split: str, values: Mapping[str, Any]) -> str:

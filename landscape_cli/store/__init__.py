@@ -4,9 +4,13 @@ The image is built in memory and replaces the file by write, fsync, rename, so t
 writer never leaves half a file. Every file is read as if an enemy had written it.
 """
 
+from landscape_cli.store.directions import Directions, beside, save_directions
 from landscape_cli.store.guard import READERS, Arrays
 from landscape_cli.store.read import load
 from landscape_cli.store.schema import SCHEMA, SCHEMA_VERSION
 from landscape_cli.store.write import Saver, image, save
 
-__all__ = ["READERS", "SCHEMA", "SCHEMA_VERSION", "Arrays", "Saver", "image", "load", "save"]
+__all__ = [
+    "READERS", "SCHEMA", "SCHEMA_VERSION", "Arrays", "Directions", "Saver", "beside", "image", "load", "save",
+    "save_directions",
+]  # fmt: skip

@@ -39,8 +39,8 @@ def load(path: Path | str) -> Profile:
         LandscapeError: not there, not a run file, of a newer schema, damaged, or made to do harm.
     """
     path = Path(path)
-    _check_regular(path)
-    _check_seal(path)
+    check_regular(path)
+    check_seal(path)
     hint = "is it a file written by `landscape scan`? if it was copied, copy it again"
     try:
         with h5py.File(path, "r", locking=False) as file:
@@ -58,7 +58,8 @@ def load(path: Path | str) -> Profile:
     return profile
 
 
-def _check_regular(path: Path) -> None:
+def check_regular(path: Path) -> None:
+    """Refuse what is not there, empty, or no regular file."""
     try:
         mode = path.stat().st_mode
         with path.open("rb") if stat.S_ISREG(mode) else contextlib.nullcontext() as file:
@@ -72,7 +73,7 @@ def _check_regular(path: Path) -> None:
         raise LandscapeError(f"{path} is empty", "run landscape scan again")
 
 
-def _check_seal(path: Path) -> None:
+def check_seal(path: Path) -> None:
     """Compare the file with the SHA-256 in its user block; a file without one is left to the checks that follow."""
     with path.open("rb") as file:
         head = file.read(BLOCK)

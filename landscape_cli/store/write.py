@@ -25,18 +25,22 @@ def image(profile: Profile) -> bytes:
     with h5py.File.in_memory() as file, ThreadPoolExecutor(1) as beside:
         digest = beside.submit(whole.sha256)  # hashing and filling the file take the same time, on a core each
         for path, dataset in whole.datasets.items():
-            made = file.create_dataset(path, data=dataset.values, **_checked(dataset.values))
+            made = file.create_dataset(path, data=dataset.values, **checked(dataset.values))
             made.attrs["units"], made.attrs["description"] = dataset.units, dataset.description
         for path, texts in whole.attributes.items():
             file.require_group(path).attrs.update(texts)
         file.attrs["schema_version"] = SCHEMA_VERSION
         file.attrs["sha256"] = digest.result()
         file.flush()
-        content = bytes(file.id.get_file_image())
+        return sealed(bytes(file.id.get_file_image()))
+
+
+def sealed(content: bytes) -> bytes:
+    """An HDF5 image behind a user block that holds its SHA-256."""
     return (SEAL + hashlib.sha256(content).hexdigest().encode()).ljust(BLOCK, b"\0") + content
 
 
-def _checked(values: NDArray[Any]) -> dict[str, Any]:
+def checked(values: NDArray[Any]) -> dict[str, Any]:
     """Options of a dataset whose chunks, whole rows of it, carry a checksum."""
     if not values.size or not values.ndim:
         return {}
