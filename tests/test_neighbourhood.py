@@ -473,6 +473,13 @@ def test_starts_that_end_apart_have_not_converged() -> None:
         assert (found.status, found.bound) == (status, "lower")
 
 
+def test_rounding_is_no_disagreement_between_starts() -> None:
+    curves = np.array([[0.0, 1e-11], [0.0, 3e-11], [-1e-11, 2e-11]])
+    for centre, status in ((1.0, "ok"), (1e-9, "not converged")):
+        found = sharpness_statistics(changed(worst_curves=curves, centre_groups=np.full(40, centre)))["worst"][ITSELF]
+        assert found.status == status
+
+
 def test_a_value_that_has_not_converged_says_so_in_text() -> None:
     assert estimate_text(Estimate(3.1, 0.2, "not converged", "lower")) == "≥ 3.10 ± 0.20 (not converged)"
     assert estimate_text(Estimate(3.1, None, "not converged")) == "3.1 (not converged)"
