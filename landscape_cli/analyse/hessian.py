@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape_cli.analyse.jackknife import stderr, without_each
+from landscape_cli.analyse.jackknife import SIGMAS, stderr, student, without_each
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Floats, Section
 
@@ -83,20 +83,26 @@ def _ratio(top: list[dict[str, Any]]) -> Estimate:
 
 
 def _trace(arrays: Any) -> Estimate:
-    """Hutch++: the part over the sketch and the mean of the probes, whose spread is the error. Meyer et al. 2021."""
+    """Hutch++: the part over the sketch and the mean of the probes, whose spread is the error. Meyer et al. 2021.
+
+    It is the error of the draw: the trace is that of the samples as they are.
+    """
     residuals = arrays["trace_residuals"]
     return Estimate.of(float(arrays["trace_exact"]) + float(residuals.mean()), _of_mean(residuals))
 
 
 def _frobenius(squares: Floats) -> Estimate:
-    """√E‖Hz‖² over random signs z."""
+    """√E‖Hz‖² over random signs z, of which Hutch++ has the largest part exactly."""
     norm = float(np.sqrt(squares.mean()))
     error = _of_mean(squares)
     return Estimate.of(norm, None if error is None or norm == 0 else error / (2 * norm))
 
 
 def _of_mean(values: Floats) -> float | None:
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    """The standard error of a mean of few draws, widened so that three of it are Student's interval."""
+    if len(values) < 2:
+        return None
+    return float(values.std(ddof=1) / np.sqrt(len(values))) * student(len(values) - 1) / SIGMAS
 
 
 def _density(section: Section) -> dict[str, Any]:
