@@ -34,8 +34,9 @@ from landscape_cli.measure.perturb import BROKEN, LARGEST, SMALLEST, WIDTH, Arou
 from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.sharpness import measure_sharpness, steps_asked
-from landscape_cli.profile import Estimate, Section
+from landscape_cli.profile import Estimate
 from landscape_cli.report.numbers import estimate_text
+from landscape_cli.section import Section
 from landscape_cli.settings import DataSettings, LossSettings, ModelSettings, SharpnessSettings
 
 CPU = torch.device("cpu")
@@ -472,6 +473,13 @@ def test_starts_that_end_apart_have_not_converged() -> None:
     for curves, status in ((apart, "not converged"), (near, "ok"), (np.where(near > 0.95, np.inf, near), "not finite")):
         found = sharpness_statistics(changed(worst_curves=curves))["worst"][ITSELF]
         assert (found.status, found.bound) == (status, "lower")
+
+
+def test_rounding_is_no_disagreement_between_starts() -> None:
+    curves = np.array([[0.0, 1e-11], [0.0, 3e-11], [-1e-11, 2e-11]])
+    for centre, status in ((1.0, "ok"), (1e-9, "not converged")):
+        found = sharpness_statistics(changed(worst_curves=curves, centre_groups=np.full(40, centre)))["worst"][ITSELF]
+        assert found.status == status
 
 
 def test_a_value_that_has_not_converged_says_so_in_text() -> None:

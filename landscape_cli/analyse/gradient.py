@@ -10,7 +10,8 @@ import numpy as np
 from landscape_cli.analyse.jackknife import stderr
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.analyse.ways import tau_of, ways_of
-from landscape_cli.profile import Estimate, Floats, Section
+from landscape_cli.profile import Estimate, Floats
+from landscape_cli.section import Section
 
 VANISHING, EXPLODING = 1e-3, 1e3  # of the median of ‖∇‖/‖w‖ over the parameter tensors
 
@@ -20,6 +21,9 @@ def gradient_statistics(section: Section) -> dict[str, Any]:
 
     With N samples, g the mean gradient and Σ the covariance of per-sample gradients (McCandlish et al. 2018):
     test T = N‖g‖²/tr Σ, with mean 1 where the population gradient is 0; noise_scale = tr Σ/‖G‖², ‖G‖² = ‖g‖² - tr Σ/N.
+
+    The norm is that of these samples, and so is its error: near a critical point it is mostly the samples' noise, and
+    no estimate of the population's ‖G‖. That is what the test is for.
     """
     parts = _Parts(section)
     everything = np.ones(len(parts.sizes), dtype=bool)
@@ -32,7 +36,7 @@ def gradient_statistics(section: Section) -> dict[str, Any]:
             ITSELF: Estimate.of(count * square / covariance) if covariance > 0 else Estimate.missing("undefined"),
             "null_sd": _null_sd(section, covariance),
         },
-        "noise_scale": _noise_scale(signal, covariance, parts),
+        "noise_scale": _noise_scale(signal, covariance, parts, _trace_of_square(section)),
         **_critical(section),
         **_layers(section),
     }
@@ -69,23 +73,54 @@ def _estimate(value: float, without: Callable[[Any], float], sizes: Floats) -> E
 
 def _null_sd(section: Section, covariance: float) -> Estimate:
     """√(2 tr Σ²)/tr Σ: how far T strays from 1 where the population gradient is 0."""
-    pairs = section.arrays.get("pair_products")
-    if pairs is None or not covariance > 0:
+    square = _trace_of_square(section)
+    if square is None or not covariance > 0:
         return Estimate.missing("not measured")
-    return Estimate.of(float(np.sqrt(2 * pairs.mean()) / covariance))
+    return Estimate.of(float(np.sqrt(2 * square) / covariance))
 
 
-def _noise_scale(signal: float, covariance: float, parts: _Parts) -> Estimate:
-    """tr Σ/‖G‖²; where ‖G‖² may be 0, a lower bound."""
+def _trace_of_square(section: Section) -> float | None:
+    """tr Σ², from pairs of samples where they were measured, else from the groups' means; None of under four groups."""
+    pairs = section.arrays.get("pair_products")
+    if pairs is not None:
+        return float(pairs.mean())
+    used = section.arrays["group_sizes"] > 0
+    if used.sum() < 4:
+        return None
+    samples = float(section.arrays["sample_counts"][used].mean())
+    return max(0.0, unbiased_square(section.arrays["group_products"][np.ix_(used, used)])) * samples**2
+
+
+def unbiased_square(products: Floats) -> float:
+    """tr Σ² from the inner products (n, n) of n ≥ 4 independent vectors of covariance Σ and any mean.
+
+    The U-statistic of Li & Chen 2012, equation 2.1: the mean of (xᵢᵀxⱼ)² - 2·xᵢᵀxⱼ·xⱼᵀxₖ + xᵢᵀxⱼ·xₖᵀxₗ over all
+    different i, j, k, l.
+    """
+    n = len(products)
+    apart = products - np.diag(np.diag(products))
+    rows, all_pairs, squares = apart.sum(1), apart.sum(), (apart**2).sum()
+    chains = (rows**2).sum() - squares  # Σ xᵢᵀxⱼ·xⱼᵀxₖ
+    crossed = all_pairs**2 - 2 * squares - 4 * chains  # Σ xᵢᵀxⱼ·xₖᵀxₗ
+    two = n * (n - 1)
+    return float(squares / two - 2 * chains / (two * (n - 2)) + crossed / (two * (n - 2) * (n - 3)))
+
+
+def _noise_scale(signal: float, covariance: float, parts: _Parts, square: float | None) -> Estimate:
+    """tr Σ/‖G‖²; where ‖G‖² may be 0, a lower bound.
+
+    Its error: the jackknife's, which is linear in g and vanishes with it, and that of ‖g‖² where G = 0, √(2 tr Σ²)/N.
+    """
 
     def signal_of(keep: Any) -> float:
-        square, trace, count = parts(keep)
-        return square - trace / count
+        kept, trace, count = parts(keep)
+        return kept - trace / count
 
     keeps = ~np.eye(len(parts.sizes), dtype=bool)
-    error = stderr(np.array([signal_of(keep) for keep in keeps]), parts.sizes)
-    if error is None:
+    linear = stderr(np.array([signal_of(keep) for keep in keeps]), parts.sizes)
+    if linear is None:
         return Estimate.missing("undefined")
+    error = float(np.hypot(linear, np.sqrt(2 * (square or 0.0)) / parts.counts.sum()))
     if signal - 3 * error <= 0:
         most = signal + 3 * error
         return Estimate.of(covariance / most, bound="lower") if most > 0 else Estimate.missing("undefined")

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from landscape_cli.analyse.jackknife import stderr, without_each
+from landscape_cli.analyse.jackknife import SIGMAS, stderr, student, without_each
 from landscape_cli.analyse.paths import ITSELF
-from landscape_cli.profile import Estimate, Floats, Section
+from landscape_cli.profile import Estimate, Floats
+from landscape_cli.section import Section
 
 MOMENTUM = 0.9  # β of the step sizes with momentum
 NEGATIVE = -1e-3  # of max|λ|: what counts as negative mass
@@ -94,7 +95,10 @@ def _ratio(top: list[dict[str, Any]]) -> Estimate:
 
 
 def _trace(arrays: Any) -> Estimate:
-    """Hutch++: the part over the sketch and the mean of the probes, whose spread is the error. Meyer et al. 2021."""
+    """Hutch++: the part over the sketch and the mean of the probes, whose spread is the error. Meyer et al. 2021.
+
+    It is the error of the draw: the trace is that of the samples as they are.
+    """
     if "trace_exact" not in arrays:
         return Estimate.missing("not measured")
     residuals = arrays["trace_residuals"]
@@ -102,7 +106,7 @@ def _trace(arrays: Any) -> Estimate:
 
 
 def _frobenius(arrays: Any) -> Estimate:
-    """√E‖Hz‖² over random signs z."""
+    """√E‖Hz‖² over random signs z, of which Hutch++ has the largest part exactly."""
     if "squares" not in arrays:
         return Estimate.missing("not measured")
     squares = arrays["squares"]
@@ -135,7 +139,10 @@ def _known(value: float, converged: bool) -> Estimate:
 
 
 def _of_mean(values: Floats) -> float | None:
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
+    """The standard error of a mean of few draws, widened so that three of it are Student's interval."""
+    if len(values) < 2:
+        return None
+    return float(values.std(ddof=1) / np.sqrt(len(values))) * student(len(values) - 1) / SIGMAS
 
 
 def _density(section: Section) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import numpy as np
 
 from landscape_cli.analyse.jackknife import stderr, without_each
 from landscape_cli.analyse.paths import ITSELF
-from landscape_cli.profile import TOLERANCE, Estimate, Floats, Section
+from landscape_cli.profile import TOLERANCE, Estimate, Floats
+from landscape_cli.section import Section
 
 AGREE = 0.05  # of the highest rise: how far apart starts that have converged may end
 RESCALING = "rescaling"  # the key under which a measure says whether it survives that of a ReLU network

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from landscape_cli.analyse.ways import SURE, Way, tau_of, ways_of
-from landscape_cli.profile import Floats, Section
+from landscape_cli.profile import Floats
+from landscape_cli.section import Section
 
 
 def verdict(section: Section | None) -> dict[str, Any] | None:

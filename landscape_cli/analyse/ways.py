@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from landscape_cli.analyse.jackknife import stderr, without_each
-from landscape_cli.profile import TOLERANCE, Floats, Section
+from landscape_cli.profile import TOLERANCE, Floats
+from landscape_cli.section import Section
 
 SHARE = 0.01  # τ = SHARE·|L|, or the numeric error where that is larger: what counts as a change of the loss
 SURE = 3.0  # standard errors

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from landscape_cli.errors import LandscapeError
-from landscape_cli.profile import PlaneRecord, Profile, Section
+from landscape_cli.profile import PlaneRecord, Profile
+from landscape_cli.section import Section
 
 
 def refuse_another_problem(stored: Profile, hashes: Mapping[str, str], path: Path) -> None:

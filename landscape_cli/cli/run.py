@@ -14,7 +14,8 @@ from landscape_cli.cli.directions import Derived
 from landscape_cli.cli.resume import refuse_another_plane, refuse_another_problem, refuse_another_section
 from landscape_cli.cli.stopping import Stop, listening
 from landscape_cli.errors import ExitCode, LandscapeError
-from landscape_cli.profile import Profile, Section
+from landscape_cli.profile import Profile
+from landscape_cli.section import Section
 from landscape_cli.settings import Job
 
 if TYPE_CHECKING:

@@ -18,7 +18,8 @@ from landscape_cli.cli.output import say
 from landscape_cli.cli.run import WHOLE, Scan
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.jobs import Layer
-from landscape_cli.profile import SECTION_ARRAYS, Axis, grid_bytes
+from landscape_cli.profile import Axis, grid_bytes
+from landscape_cli.section import SECTION_ARRAYS
 from landscape_cli.settings import Job, derived_in, seconds, written
 
 # Flags that are one key of the job.

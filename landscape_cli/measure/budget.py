@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from landscape_cli.profile import Floats, Measured
+from landscape_cli.profile import Floats
+from landscape_cli.section import Measured
 
 Ask = Callable[[int], bool]  # told how many steps were taken; true asks to stop
 

@@ -17,7 +17,7 @@ from landscape_cli.measure.objective import Objective, make_objective
 from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.problem import Problem, free_bytes
 from landscape_cli.measure.ways import down_the_gradient, halves, judge
-from landscape_cli.profile import Measured
+from landscape_cli.section import Measured
 from landscape_cli.settings import GradientSettings, seconds
 
 HELD = 1 << 28  # bytes of per-sample gradients that are held at a time

@@ -21,7 +21,7 @@ from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.problem import Problem, free_bytes
 from landscape_cli.measure.trace import PROBES, hutchpp
 from landscape_cli.measure.ways import halves, judge, ways
-from landscape_cli.profile import Measured
+from landscape_cli.section import Measured
 from landscape_cli.settings import HessianSettings, seconds
 
 BASIS_SHARE = 0.5  # of the free memory that the vectors of Lanczos may take

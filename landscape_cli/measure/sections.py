@@ -13,7 +13,8 @@ from landscape_cli.measure.gradient import measure_gradient
 from landscape_cli.measure.hessian import measure_hessian, products_asked
 from landscape_cli.measure.problem import Problem
 from landscape_cli.measure.sharpness import measure_sharpness, steps_asked
-from landscape_cli.profile import MAX_GROUPS, Measured, Section
+from landscape_cli.profile import MAX_GROUPS
+from landscape_cli.section import Measured, Section
 from landscape_cli.settings import Job
 
 SECTIONS: dict[str, Callable[[Problem, Any, Ask], Measured | None]] = {

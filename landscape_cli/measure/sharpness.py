@@ -16,7 +16,8 @@ from landscape_cli.measure.objective import Objective, make_objective
 from landscape_cli.measure.perturb import TRIALS, Around, Tick, around_rise, chosen_plan, gaussian
 from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.problem import Problem
-from landscape_cli.profile import Floats, Measured
+from landscape_cli.profile import Floats
+from landscape_cli.section import Measured
 from landscape_cli.settings import SharpnessSettings, seconds
 
 

@@ -25,7 +25,7 @@ class Trace:
 
     exact_part: float  # tr QᵀAQ
     residuals: FloatArray  # (probes,) each an estimate of the remainder's trace
-    squares: FloatArray  # (sketch,) each an estimate of ‖A‖_F²
+    squares: FloatArray  # (probes,) each an estimate of ‖A‖_F²
     products: int
 
 
@@ -41,8 +41,8 @@ def hutchpp(
 ) -> Trace:
     """tr QᵀAQ, and zᵀ(I−QQᵀ)A(I−QQᵀ)z for random signs z, Q an orthonormal basis of A·S.
 
-    Meyer et al. 2021, algorithm 1. 2·sketch + probes products, and sketch + 3 vectors of P values. Exact where
-    sketch ≥ P, from P products.
+    Meyer et al. 2021, algorithm 1. The same products give ‖AQ‖_F² + ‖A(I−QQᵀ)z‖², whose mean is ‖A‖_F². 2·sketch +
+    probes products, and sketch + 3 vectors of P values. Exact where sketch ≥ P, from P products.
 
     Args:
         size: P.
@@ -58,26 +58,28 @@ def hutchpp(
         raise LandscapeError(f"{probes} probes and a sketch of {sketch} are too few", "10 probes and a sketch of 1 do")
     counted = Products(product, on_product)
     if sketch >= size:
-        return _exact(counted, size, sketch, probes, like)
+        return _exact(counted, size, probes, like)
     generator = torch.Generator().manual_seed(seed)
-    basis, squares = _range(counted, size, sketch, generator, like)
-    exact = _captured(counted, basis)
+    basis = _range(counted, size, sketch, generator, like)
+    exact, square = _captured(counted, basis)
     residuals: list[float] = []
+    squares: list[float] = []
     while len(residuals) < probes and not counted.stopped:
         z = _signs(size, generator, like)
         orthogonalise(basis, z)
-        residuals.append(float(z @ counted(z)))
-    return Trace(exact, np.array(residuals), squares, counted.count)
+        column = counted(z)
+        residuals.append(float(z @ column))
+        squares.append(square + float(column @ column))
+    return Trace(exact, np.array(residuals), np.array(squares), counted.count)
 
 
-def _range(
-    product: Products, size: int, sketch: int, generator: torch.Generator, like: Tensor
-) -> tuple[Tensor, FloatArray]:
-    """Orthonormal rows that span A·S, and the squared length of each of its columns."""
+def _range(product: Products, size: int, sketch: int, generator: torch.Generator, like: Tensor) -> Tensor:
+    """Orthonormal rows that span A·S."""
     basis = like.new_empty(sketch, size)
     rank = 0
-    squares: list[float] = []
-    while len(squares) < sketch and not product.stopped:
+    for _ in range(sketch):
+        if product.stopped:
+            break
         column = product(_signs(size, generator, like)).clone()
         length = float(torch.linalg.vector_norm(column))
         orthogonalise(basis[:rank], column)
@@ -85,21 +87,22 @@ def _range(
         if left > negligible(length, like.dtype):  # else A is of lower rank, and the rest is rounding
             torch.div(column, left, out=basis[rank])
             rank += 1
-        squares.append(length**2)
-    return basis[:rank], np.array(squares)
+    return basis[:rank]
 
 
-def _captured(product: Products, basis: Tensor) -> float:
-    """tr QᵀAQ, or NaN if asked to stop before it is known."""
-    total = 0.0
+def _captured(product: Products, basis: Tensor) -> tuple[float, float]:
+    """tr QᵀAQ and ‖AQ‖_F², or NaN if asked to stop before they are known."""
+    trace = square = 0.0
     for q in basis:
         if product.stopped:
-            return math.nan
-        total += float(q @ product(q))
-    return total
+            return math.nan, math.nan
+        column = product(q)
+        trace += float(q @ column)
+        square += float(column @ column)
+    return trace, square
 
 
-def _exact(product: Products, size: int, sketch: int, probes: int, like: Tensor) -> Trace:
+def _exact(product: Products, size: int, probes: int, like: Tensor) -> Trace:
     """The diagonal and all columns, one by one."""
     trace = squares = 0.0
     for i in range(size):
@@ -110,7 +113,7 @@ def _exact(product: Products, size: int, sketch: int, probes: int, like: Tensor)
         column = product(unit)
         trace += float(column[i])
         squares += float(column @ column)
-    return Trace(trace, np.zeros(probes), np.full(sketch, squares), product.count)
+    return Trace(trace, np.zeros(probes), np.full(probes, squares), product.count)
 
 
 def _signs(size: int, generator: torch.Generator, like: Tensor) -> Tensor:

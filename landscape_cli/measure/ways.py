@@ -19,7 +19,7 @@ from landscape_cli.measure.evaluate import evaluate
 from landscape_cli.measure.lanczos import Spectrum
 from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.planner import in_place_plan
-from landscape_cli.profile import Measured
+from landscape_cli.section import Measured
 
 REACH = 0.01  # of ‖θ‖: the longest step
 HALVINGS = 12  # steps: REACH·‖θ‖, half of it, a quarter, …

@@ -15,19 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape_cli.errors import LandscapeError
-from landscape_cli.profile import (
-    MAX_GROUPS,
-    NAME,
-    OPTIONAL_ARRAYS,
-    SECTION_ARRAYS,
-    Axis,
-    Centre,
-    PlaneRecord,
-    Profile,
-    Provenance,
-    Section,
-    Surface,
-)  # fmt: skip
+from landscape_cli.profile import MAX_GROUPS, NAME, Axis, Centre, PlaneRecord, Profile, Provenance, Surface
+from landscape_cli.section import OPTIONAL_ARRAYS, SECTION_ARRAYS, Section
 from landscape_cli.store.guard import DAMAGE, array, check_tree, clean, group_of, parsed, text
 from landscape_cli.store.schema import BLOCK, FORMAT, SCHEMA_VERSION, SEAL, layout
 

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from landscape_cli.profile import SECTION_ARRAYS, Centre, Profile, Surface, check_names
+from landscape_cli.profile import Centre, Profile, Surface, check_names
+from landscape_cli.section import SECTION_ARRAYS
 
 FORMAT = "landscape-profile"
 SCHEMA_VERSION = 1
