@@ -26,6 +26,7 @@ from landscape_cli.measure.directions import Vector
 from landscape_cli.measure.lanczos import Products
 from landscape_cli.store import Directions, beside, save_directions
 from landscape_cli.store.directions import FORMAT
+from landscape_cli.store.schema import BLOCK
 
 Capture = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
@@ -167,16 +168,22 @@ def test_parameters_of_any_name_are_kept_apart_or_refused(tmp_path: Path) -> Non
     names = {"a.weight": one, "a/b.weight": other, "ü": one, "a b": other}
     save_directions(path, {"main/x": names}, {"main/x": "gradient"}, "sha")
     assert dict(Directions(path).folder("main/x")) == names
-    for pair in (
-        {"a": one, "a/b": other},
-        {"a": one, "a/": other},
-        {"a": one, "./a": other},
-        {"a/./b": one},
-        {"\0": one},
-    ):
+    clashing = ({"a": one, "a/b": other}, {"a": one, "a/": other}, {"a": one, "./a": other})
+    for pair in (*clashing, {"a/./b": one}, {"a//b": one}, {"\0": one}):
         with pytest.raises(LandscapeError, match="name cannot be kept"):
             save_directions(path, {"main/x": pair}, {"main/x": "gradient"}, "sha")
     assert dict(Directions(path).folder("main/x")) == names  # the file of before
+
+
+@pytest.mark.parametrize("place", [BLOCK + 8, 700, -1])
+def test_damage_anywhere_is_seen_before_the_library_sees_the_file(tmp_path: Path, place: int) -> None:
+    path = tmp_path / "d.h5"
+    save_directions(path, {"main/x": {"w": np.ones((2, 1), np.float32)}}, {"main/x": "gradient"}, "sha")
+    content = bytearray(path.read_bytes())
+    content[place] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(LandscapeError, match="checksum"):
+        Directions(path)
 
 
 # ---------------------------------------------------------------- resuming
@@ -342,7 +349,7 @@ def edited(change: Callable[[h5py.File], None]) -> Callable[[Path], None]:
     """Change the file as HDF5, its checksum taken off so that it is not the first to notice."""
 
     def apply(path: Path) -> None:
-        path.write_bytes(path.read_bytes()[store.schema.BLOCK :])
+        path.write_bytes(path.read_bytes()[BLOCK:])
         with h5py.File(path, "r+") as file:
             change(file)
 

@@ -111,8 +111,7 @@ def _gradient(problem: Problem, ask: Ask) -> Tensor | None:
     shares = (split.group_sizes / split.group_sizes.sum()).tolist()
     total = torch.zeros(objective.size, dtype=torch.float64)
     for group, share in zip(groups, shares, strict=True):
-        if share > 0:  # a group of tokens none of which counts has no mean
-            total += share * objective.on(group).gradient()[1].cpu()
+        total += share * objective.on(group).gradient()[1].cpu()
         if ask(1):
             return None
     return total
