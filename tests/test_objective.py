@@ -17,7 +17,7 @@ from landscape_cli.errors import LandscapeError
 from landscape_cli.measure.data import Split
 from landscape_cli.measure.losses import make_loss
 from landscape_cli.measure.model import functional
-from landscape_cli.measure.objective import ROUTES, Objective, in_double, make_objective
+from landscape_cli.measure.objective import ROUTES, Objective, _probed, in_double, make_objective
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.settings import DataSettings, LossSettings, ModelSettings
 
@@ -84,11 +84,11 @@ def tokens(count: int) -> tuple[Tensor, Tensor]:
 
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], tuple[Tensor, Tensor]], str]] = {
-    "perceptron": (lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), rows, "forward over reverse"),
-    "half frozen": (half_frozen, rows, "forward over reverse"),
+    "perceptron": (lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), rows, "double backward"),
+    "half frozen": (half_frozen, rows, "double backward"),
     "convolutional": (convolutional, images, "forward over reverse, folded"),
-    "attention": (Attention, tokens, "forward over reverse"),
-    "recurrent": (Recurrent, tokens, "forward over reverse"),
+    "attention": (Attention, tokens, "double backward"),
+    "recurrent": (Recurrent, tokens, "double backward"),
 }
 
 
@@ -282,6 +282,17 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(Objective, "_loss", greedy)
     torch.testing.assert_close(objective.product(vector), exact, rtol=1e-12, atol=1e-15)
+
+
+def test_routes_are_compared_on_samples_that_count() -> None:
+    """On samples without a target every route gives 0, a wrong one too."""
+    torch.manual_seed(3)
+    inputs, targets = tokens(23)
+    targets[:12] = -100
+    loss = make_loss(LossSettings(), {})
+    problem = make_problem(Attention().eval(), {"data": (inputs, targets, DataSettings())}, loss, ModelSettings(), CPU)
+    objective, _ = make_objective(problem, problem.splits["data"], torch.arange(23), batch=5)
+    assert _probed(objective).tolist() == list(range(12, 20))
 
 
 def test_a_residual_network_is_differentiated_folded() -> None:

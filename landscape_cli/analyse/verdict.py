@@ -81,7 +81,9 @@ def _flaws(section: Section, ways: list[Way]) -> list[str]:
     for end, what in (("top", "largest"), ("bottom", "smallest")):
         if not section.arrays[f"{end}_converged"][0]:
             flaws.append(f"the {what} eigenvalue has not converged: raise hessian.products")
-    return flaws
+    astray = section.facts.get("ways_not_converged", [])
+    more = "has not converged on the half where ways are found: raise hessian.products"
+    return flaws + [f"the {what} eigenvalue {more}" for what in astray if not flaws]
 
 
 def _kind(ways: list[Way], tau: float, arrays: Mapping[str, Floats], decay: float, tried: str) -> tuple[str, list[str]]:

@@ -12,7 +12,7 @@ from torch.func import grad, vmap
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.measure import data
 from landscape_cli.measure.data import Split, deal, sums_on
-from landscape_cli.measure.objective import Objective, make_objective
+from landscape_cli.measure.objective import Objective, derivable, make_objective
 from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.problem import Problem, free_bytes
 from landscape_cli.profile import Floats
@@ -33,6 +33,7 @@ def measure_gradient(problem: Problem, settings: GradientSettings, ask: Ask) -> 
     Raises:
         LandscapeError: the loss has no gradient, or one that is not finite (exit 3); the groups' do not fit in memory.
     """
+    problem, told = derivable(problem)
     split = next(iter(problem.splits.values()))
     groups = sample_groups(split, settings.samples, settings.seed)
     groups = _merged(groups, problem)
@@ -64,6 +65,7 @@ def measure_gradient(problem: Problem, settings: GradientSettings, ask: Ask) -> 
         "parameters": list(problem.centre),
         "samples": sum(len(g) for g in groups),
         "per_sample": "exact" if squares is not None else f"{len(groups)} micro-batches",
+        "notes": list(told),
     }
     return {name: tensor.double().cpu().numpy() for name, tensor in arrays.items()}, facts
 

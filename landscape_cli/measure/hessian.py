@@ -11,7 +11,7 @@ from landscape_cli.errors import LandscapeError
 from landscape_cli.measure.density import density
 from landscape_cli.measure.gradient import Ask, Measured, sample_groups
 from landscape_cli.measure.lanczos import Spectrum, lanczos
-from landscape_cli.measure.objective import Objective, in_double, make_objective
+from landscape_cli.measure.objective import Objective, derivable, make_objective
 from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.problem import Problem, free_bytes
 from landscape_cli.measure.trace import hutchpp
@@ -31,7 +31,7 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
     Raises:
         LandscapeError: the loss has no gradient, a product is not finite (exit 3), or a model too large for its basis.
     """
-    problem = in_double(problem) if settings.dtype == "float64" else problem
+    problem, told = derivable(problem, settings.dtype)
     split = next(iter(problem.splits.values()))
     groups = sample_groups(split, settings.samples, settings.seed)
     objective, notes = make_objective(problem, split, torch.cat(groups), in_place_plan(problem).batch)
@@ -57,7 +57,7 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
         "squares": trace.squares,
     }
     count = spectrum.products + trace.products
-    tried, names, loss = _ways_down(objective, settings, stop)
+    tried, found_ways = _ways_down(objective, settings, stop)
     arrays |= tried
     if settings.density:
         found = density(
@@ -69,26 +69,28 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
     facts: dict[str, Any] = {
         "parameters": objective.size, "samples": sum(len(g) for g in groups), "products": count,
         "eigenvalue_products": spectrum.products, "route": objective.route, "dtype": problem.dtype,
-        "notes": list(notes), "ways": names, "judged_loss": loss, "decay": problem.loss.settings.weight_decay,
+        "notes": [*told, *notes], "decay": problem.loss.settings.weight_decay, **found_ways,
     }  # fmt: skip
     return None if stop.wanted else (arrays, facts)
 
 
 def _ways_down(
     objective: Objective, settings: HessianSettings, stop: _Stop
-) -> tuple[dict[str, Floats], list[str], float]:
+) -> tuple[dict[str, Floats], dict[str, Any]]:
     """How the loss falls, on one half of the samples, along directions found on the other; nothing of under four."""
     if len(objective.rows) < 4 or stop.wanted:
-        return {}, [], 0.0
+        return {}, {}
     one, other = (objective.on(rows) for rows in halves(objective.rows, settings.seed))
     spectrum = lanczos(
         one.product, one.size, top=1, bottom=settings.bottom, tolerance=settings.tolerance,
         products=settings.products, basis=_basis(one, settings), seed=settings.seed, like=one.like, on_product=stop,
     )  # fmt: skip
     if stop.wanted:
-        return {}, [], 0.0
+        return {}, {}
     arrays, names = judge(other, ways(one, spectrum, other), objective.split)
-    return arrays, names, other.gradient()[0]
+    ends = {"largest": spectrum.converged_top, "smallest": spectrum.converged_bottom}
+    astray = [end for end, converged in ends.items() if not converged[0]]
+    return arrays, {"ways": names, "judged_loss": other.gradient()[0], "ways_not_converged": astray}
 
 
 class _Stop:

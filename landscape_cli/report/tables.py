@@ -131,7 +131,7 @@ def _section(run: Run, name: str) -> Table:
         ]
     else:
         told.append(f"{facts.get('products', '?')} products by {facts.get('route', '?')}, {facts.get('dtype', '?')}")
-        told += [str(note) for note in facts.get("notes", [])]
+    told += [str(note) for note in facts.get("notes", [])]
     return Table(
         f"{name.capitalize()} at the checkpoint", ("metric", "value", "what it is"), rows, plain("; ".join(told))
     )
