@@ -153,3 +153,15 @@ def test_ways_from_an_unconverged_half_are_inconclusive() -> None:
     assert found is not None
     assert found["kind"] == "inconclusive"
     assert "the smallest eigenvalue has not converged on the half" in found["reasons"][0]
+
+
+def test_what_has_not_converged_comes_with_what_would_help() -> None:
+    problem = exact_problem(at((1.0, 2.0, 5.0)))
+    few = verdict(section("hessian", problem, HessianSettings(products=2)))
+    assert few is not None
+    assert "raise hessian.products" in few["reasons"][0]
+    made = section("hessian", problem, HessianSettings())
+    arrays = {**made.arrays, "bottom_converged": np.zeros(2)}
+    rounded = verdict(dataclasses.replace(made, arrays=arrays, facts={**made.facts, "dtype": "float32"}))
+    assert rounded is not None
+    assert "set hessian.dtype to float64" in rounded["reasons"][0]

@@ -78,12 +78,21 @@ def _flaws(section: Section, ways: list[Way]) -> list[str]:
     """What is not finite or has not converged."""
     flaws = [f"the loss is not finite along {way.name}" for way in ways if not np.isfinite(way.changes).all()]
     flaws += [f"the loss along {w.name} has no error" for w in ways if not np.isfinite(w.errors).all() and not flaws]
+    advice = _advice(section)
     for end, what in (("top", "largest"), ("bottom", "smallest")):
         if not section.arrays[f"{end}_converged"][0]:
-            flaws.append(f"the {what} eigenvalue has not converged: raise hessian.products")
+            flaws.append(f"the {what} eigenvalue has not converged: {advice}")
     astray = section.facts.get("ways_not_converged", [])
-    more = "has not converged on the half where ways are found: raise hessian.products"
-    return flaws + [f"the {what} eigenvalue {more}" for what in astray if not flaws]
+    where = "has not converged on the half where ways are found"
+    return flaws + [f"the {what} eigenvalue {where}: {advice}" for what in astray if not flaws]
+
+
+def _advice(section: Section) -> str:
+    """What to do about eigenvalues that have not converged: all products were used, or rounding stands in the way."""
+    used, allowed = section.facts.get("eigenvalue_products", 0), section.settings.get("products", 0)
+    if used >= allowed or section.facts.get("dtype") == "float64":
+        return "raise hessian.products"
+    return "rounding stands in the way, set hessian.dtype to float64"
 
 
 def _kind(ways: list[Way], tau: float, arrays: Mapping[str, Floats], decay: float, tried: str) -> tuple[str, list[str]]:

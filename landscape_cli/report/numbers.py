@@ -11,13 +11,13 @@ SIGNS = {"exact": "", "lower": "≥ ", "upper": "≤ "}
 
 
 def estimate_text(estimate: Estimate) -> str:
-    """`0.00794 ± 0.00061`, `≥ 0.52`, or the status."""
+    """`0.00794 ± 0.00061`, `≥ 0.52`, `1.63 (not converged)`, or the status."""
     value, error = estimate.value, estimate.stderr
     if value is None:
         return estimate.status
     sign = SIGNS[estimate.bound]
-    if not math.isfinite(value):
-        return f"{sign}{value} ({estimate.status})"
+    if estimate.status != "ok":
+        return f"{sign}{value:.5g} ({estimate.status})"
     if error is None or error == 0:
         return f"{sign}{value:.5g}"
     return sign + " ± ".join(rounded(value, error))
