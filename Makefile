@@ -36,10 +36,11 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
 	@touch $(READY)
 
-# loss-landscapes is measured too: its dependencies would pull another PyTorch
+# loss-landscapes and PyHessian are measured too: their dependencies would pull another PyTorch
 bench: $(READY)
-	$(BIN)/python -m pip install --quiet --no-deps loss-landscapes==3.0.6
+	$(BIN)/python -m pip install --quiet --no-deps loss-landscapes==3.0.6 PyHessian==0.1
 	$(BIN)/python benchmarks/bench.py
+	$(BIN)/python benchmarks/curvature.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info landscape-demo

@@ -29,10 +29,11 @@ from landscape_cli.measure.ascent import Ball
 from landscape_cli.measure.directions import Lazy
 from landscape_cli.measure.invariants import SLOPES, fisher_rao
 from landscape_cli.measure.losses import make_loss
-from landscape_cli.measure.objective import Objective, make_objective
+from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.perturb import BROKEN, LARGEST, SMALLEST, WIDTH, Around, around_rise, gaussian
 from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem, make_problem
+from landscape_cli.measure.routes import make_objective
 from landscape_cli.measure.sharpness import measure_sharpness, steps_asked
 from landscape_cli.profile import Estimate
 from landscape_cli.report.numbers import estimate_text

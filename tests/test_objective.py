@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +19,11 @@ from landscape_cli.measure import curvature
 from landscape_cli.measure.data import Split
 from landscape_cli.measure.losses import make_loss
 from landscape_cli.measure.model import functional
-from landscape_cli.measure.objective import ROUTES, Objective, in_double, make_objective
+from landscape_cli.measure.objective import ROUTES, Objective
+from landscape_cli.measure.precision import in_double
 from landscape_cli.measure.problem import Problem, make_problem
+from landscape_cli.measure.routes import make_objective, probed
+from landscape_cli.measure.usercode import UserCode
 from landscape_cli.settings import DataSettings, LossSettings, ModelSettings
 
 CPU = torch.device("cpu")
@@ -85,11 +89,11 @@ def tokens(count: int) -> tuple[Tensor, Tensor]:
 
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], Callable[[int], tuple[Tensor, Tensor]], str]] = {
-    "perceptron": (lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), rows, "forward over reverse"),
-    "half frozen": (half_frozen, rows, "forward over reverse"),
+    "perceptron": (lambda: nn.Sequential(nn.Linear(4, 6), nn.Tanh(), nn.Linear(6, 3)), rows, "double backward"),
+    "half frozen": (half_frozen, rows, "double backward"),
     "convolutional": (convolutional, images, "forward over reverse, folded"),
-    "attention": (Attention, tokens, "forward over reverse"),
-    "recurrent": (Recurrent, tokens, "forward over reverse"),
+    "attention": (Attention, tokens, "double backward"),
+    "recurrent": (Recurrent, tokens, "double backward"),
 }
 
 
@@ -251,6 +255,21 @@ def test_without_a_second_derivative_there_are_finite_differences_and_a_note(
     assert float((objective.product(vector).double() - exact).norm() / exact.norm()) < tolerance
 
 
+def first_output(outputs: Tensor, targets: Tensor) -> Tensor:
+    return outputs[:, 0]
+
+
+def test_a_loss_that_is_linear_in_the_output_hides_no_missing_second_derivative() -> None:
+    torch.manual_seed(0)
+    model, (inputs, targets) = Squares().double(), rows(23)
+    loss = make_loss(LossSettings("first"), {"first": UserCode("first", first_output, "sha", Path())})
+    made = {"data": (inputs.double(), targets, DataSettings())}
+    problem = make_problem(model, made, loss, ModelSettings(), CPU, "float64")
+    objective, _ = make_objective(problem, problem.splits["data"], torch.arange(23), batch=7)
+    assert objective.route == "finite differences"
+    assert float(objective.product(torch.ones(objective.size, dtype=torch.float64)).norm()) > 0.1
+
+
 class Detached(nn.Module):
     """Its output depends on its weights by value only."""
 
@@ -274,15 +293,26 @@ def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) ->
     objective, _ = make_objective(problem, split, torch.arange(23), batch=20)
     vector = torch.ones(objective.size, dtype=torch.float64)
     exact = objective.product(vector)
-    usual = Objective._loss
+    usual = Objective.part_of_mean
 
     def greedy(self: Objective, point: list[Tensor], some: Tensor) -> Tensor:
         if len(some) > 6:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return usual(self, point, some)
 
-    monkeypatch.setattr(Objective, "_loss", greedy)
+    monkeypatch.setattr(Objective, "part_of_mean", greedy)
     torch.testing.assert_close(objective.product(vector), exact, rtol=1e-12, atol=1e-15)
+
+
+def test_routes_are_compared_on_samples_that_count() -> None:
+    """On samples without a target every route gives 0, a wrong one too."""
+    torch.manual_seed(3)
+    inputs, targets = tokens(23)
+    targets[:12] = -100
+    loss = make_loss(LossSettings(), {})
+    problem = make_problem(Attention().eval(), {"data": (inputs, targets, DataSettings())}, loss, ModelSettings(), CPU)
+    objective, _ = make_objective(problem, problem.splits["data"], torch.arange(23), batch=5)
+    assert probed(objective).tolist() == list(range(12, 20))
 
 
 def test_a_residual_network_is_differentiated_folded() -> None:

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape_cli.measure.losses import make_loss
-from landscape_cli.measure.objective import make_objective
 from landscape_cli.measure.problem import Problem, make_problem
+from landscape_cli.measure.routes import make_objective
 from landscape_cli.settings import DataSettings, HessianSettings, LossSettings, ModelSettings
 
 COUNT = 17
@@ -103,13 +103,13 @@ class Oracle:
 
     def __init__(self, name: str) -> None:
         problem = problem_of(name, torch.float64)
-        split = problem.splits["data"]
+        inputs, targets = problem.splits["data"].inputs, problem.splits["data"].targets
+        assert isinstance(inputs, Tensor)
         for module in problem.model.modules():
             if isinstance(module, nn.LayerNorm):
                 module.__class__ = Elementary
         parameters = [p for n, p in problem.model.named_parameters() if n in problem.centre]
-        assert isinstance(split.inputs, Tensor)
-        batches = [(split.inputs[rows], split.targets[rows]) for rows in torch.split(torch.arange(COUNT), 6)]
+        batches = [(inputs[rows], targets[rows]) for rows in torch.split(torch.arange(COUNT), 6)]
         with self._kernels():
             self.operator = curvlinops.HessianLinearOperator(
                 problem.model, nn.CrossEntropyLoss(), parameters, batches, check_deterministic=False
@@ -201,6 +201,6 @@ def test_the_oracle_sees_a_wrong_scale() -> None:
     objective, _ = make_objective(problem, problem.splits["data"], torch.arange(COUNT), batch=5)
     vector = torch.ones(objective.size, dtype=torch.float64)
     parts = torch.split(torch.arange(COUNT), 5)
-    wrong = sum(objective.on(rows).product(vector) for rows in parts) / len(parts)
+    wrong = torch.stack([objective.on(rows).product(vector) for rows in parts]).mean(0)
     exact = Oracle("perceptron").times(vector)
     assert float((wrong - exact).norm() / exact.norm()) > 1e-3

@@ -175,6 +175,28 @@ def test_float64_products_of_a_float32_run() -> None:
     assert problem.dtype == "float32"
 
 
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_derivatives_of_a_half_precision_run_are_in_float32_and_say_so(dtype: str) -> None:
+    def made(kind: str) -> Problem:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 3)).eval()
+        inputs = torch.randn(300, 6).bfloat16().half().float()  # what both hold exactly
+        splits = {"data": (inputs, torch.randint(3, (300,)), DataSettings())}
+        return make_problem(model, splits, make_loss(LossSettings(), {}), ModelSettings(), CPU, kind)
+
+    half, single = made(dtype), made("float32")
+    before = {name: tensor.clone() for name, tensor in half.model.state_dict().items()}
+    for kind in ("hessian", "gradient"):
+        settings = HessianSettings() if kind == "hessian" else GradientSettings()
+        found, wanted = (section(kind, problem, settings) for problem in (half, single))
+        assert "float32" in found.facts["notes"][0]
+        assert wanted.facts["notes"] == []
+        key = "top" if kind == "hessian" else "group_products"
+        np.testing.assert_allclose(found.arrays[key], wanted.arrays[key], rtol=1e-5, atol=1e-9)
+    assert half.dtype == dtype
+    assert all(torch.equal(tensor, before[name]) for name, tensor in half.model.state_dict().items())
+
+
 @pytest.mark.slow
 def test_resnet20_s_largest_eigenvalues_are_the_reference(shared_data: SharedData, tmp_path: Path) -> None:
     from test_reference import REFERENCE, scanned

@@ -9,11 +9,14 @@ import numpy as np
 import pytest
 import torch
 from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, Exact, form, turned
+from test_objective import problem_of
 from test_sections import exact_problem, linear, section
 
 from landscape_cli.analyse.verdict import verdict
 from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.problem import Problem
+from landscape_cli.measure.routes import make_objective
+from landscape_cli.measure.ways import _last_layer
 from landscape_cli.settings import HessianSettings
 
 
@@ -134,3 +137,32 @@ def test_the_last_layer_is_a_way() -> None:
     x = torch.nn.functional.one_hot(labels, 3).double()
     made = section("hessian", linear(x, labels, 3, "cross_entropy", torch.eye(3).double()), HessianSettings(bottom=1))
     assert "+last layer" in made.facts["ways"]
+
+
+def test_the_last_layer_may_be_tied_to_the_first() -> None:
+    problem, split = problem_of("attention")
+    objective, _ = make_objective(problem, split, torch.arange(23), batch=23)
+    parts = dict(zip(problem.centre, objective.unflat(_last_layer(objective)), strict=True))
+    assert [name for name, part in parts.items() if bool(part.any())] == ["embedding.weight"]
+    torch.testing.assert_close(parts["embedding.weight"], problem.centre["embedding.weight"])
+
+
+def test_ways_from_an_unconverged_half_are_inconclusive() -> None:
+    made = section("hessian", exact_problem(at((1.0, 2.0, 5.0))), HessianSettings())
+    assert made.facts["ways_not_converged"] == []
+    found = verdict(dataclasses.replace(made, facts={**made.facts, "ways_not_converged": ["smallest"]}))
+    assert found is not None
+    assert found["kind"] == "inconclusive"
+    assert "the smallest eigenvalue has not converged on the half" in found["reasons"][0]
+
+
+def test_what_has_not_converged_comes_with_what_would_help() -> None:
+    problem = exact_problem(at((1.0, 2.0, 5.0)))
+    few = verdict(section("hessian", problem, HessianSettings(products=2)))
+    assert few is not None
+    assert "raise hessian.products" in few["reasons"][0]
+    made = section("hessian", problem, HessianSettings())
+    arrays = {**made.arrays, "bottom_converged": np.zeros(2)}
+    rounded = verdict(dataclasses.replace(made, arrays=arrays, facts={**made.facts, "dtype": "float32"}))
+    assert rounded is not None
+    assert "set hessian.dtype to float64" in rounded["reasons"][0]

@@ -39,10 +39,22 @@ def _flaws(section: Section, ways: list[Way]) -> list[str]:
     """What is not finite or has not converged."""
     flaws = [f"the loss is not finite along {way.name}" for way in ways if not np.isfinite(way.changes).all()]
     flaws += [f"the loss along {w.name} has no error" for w in ways if not np.isfinite(w.errors).all() and not flaws]
+    advice = _advice(section)
     for end, what in (("top", "largest"), ("bottom", "smallest")):
         if not section.arrays[f"{end}_converged"][0]:
-            flaws.append(f"the {what} eigenvalue has not converged: raise hessian.products")
-    return flaws
+            flaws.append(f"the {what} eigenvalue has not converged: {advice}")
+    astray = section.texts("ways_not_converged")
+    where = "has not converged on the half where ways are found"
+    return flaws + [f"the {what} eigenvalue {where}: {advice}" for what in astray if not flaws]
+
+
+def _advice(section: Section) -> str:
+    """What to do about eigenvalues that have not converged: all products were used, or rounding stands in the way."""
+    allowed = section.settings.get("products", 0)
+    enough = isinstance(allowed, int) and section.number("eigenvalue_products", 0) < allowed
+    if not enough or section.facts.get("dtype") == "float64":
+        return "raise hessian.products"
+    return "rounding stands in the way, set hessian.dtype to float64"
 
 
 def _kind(ways: list[Way], tau: float, arrays: Mapping[str, Floats], decay: float, tried: str) -> tuple[str, list[str]]:

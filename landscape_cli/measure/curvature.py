@@ -7,7 +7,8 @@ from torch import Tensor
 from torch.func import jvp
 
 from landscape_cli.errors import LandscapeError
-from landscape_cli.measure.objective import PROBED, Objective
+from landscape_cli.measure.objective import Objective
+from landscape_cli.measure.routes import probed
 
 AGREE = 1e4  # times the rounding of the dtype, between two ways to one curvature
 
@@ -66,7 +67,7 @@ def _along(objective: Objective, vector: Tensor) -> float:
 
 def _agrees(objective: Objective, vector: Tensor) -> bool:
     """Whether forward over forward exists and gives what a product gives: PyTorch has it wrong for layer norm."""
-    few = objective.on(objective.rows[:PROBED])
+    few = objective.on(probed(objective))
     try:
         found = _mean(second_derivatives(few, vector), few, few.rows)
     except (RuntimeError, NotImplementedError, LandscapeError):

@@ -24,14 +24,13 @@ from landscape_cli.measure.directions import Lazy, Vector, tensors_in, tensors_s
 from landscape_cli.measure.gradient import sample_groups
 from landscape_cli.measure.hessian import extremes
 from landscape_cli.measure.lanczos import Spectrum
-from landscape_cli.measure.model import DTYPES
-from landscape_cli.measure.objective import Objective, in_double, make_objective
+from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.planner import in_place_plan
+from landscape_cli.measure.precision import derivable
 from landscape_cli.measure.problem import Problem, Tensors
+from landscape_cli.measure.routes import make_objective
 from landscape_cli.profile import Floats
 from landscape_cli.settings import HessianSettings
-
-PRECISE = (torch.float32, torch.float64)  # dtypes in which a model is differentiated; others in float64
 
 
 def stand_ins(problem: Problem, specs: Iterable[str], settings: HessianSettings) -> dict[str, Vector]:
@@ -87,7 +86,7 @@ def derive(problem: Problem, specs: Iterable[str], settings: HessianSettings, as
     specs = set(specs)
     found: dict[str, Vector] = {}
     if "gradient" in specs:
-        summed = _gradient(_precise(problem), ask)
+        summed = _gradient(derivable(problem)[0], ask)
         if summed is None:
             return None
         found["gradient"] = Vector(_rounded(problem, "gradient", summed), _made_from(problem, "gradient", settings))
@@ -158,15 +157,10 @@ def _ends(spectrum: Spectrum) -> dict[int, _End]:
 
 def _objective(problem: Problem, settings: HessianSettings) -> tuple[Objective, tuple[str, ...]]:
     """The mean loss over the samples whose Hessian is meant."""
-    precise = in_double(problem) if settings.dtype == "float64" else _precise(problem)
+    precise = derivable(problem, settings.dtype)[0]
     split = next(iter(precise.splits.values()))
     rows = torch.cat(sample_groups(split, settings.samples, settings.seed))
     return make_objective(precise, split, rows, in_place_plan(precise).batch)
-
-
-def _precise(problem: Problem) -> Problem:
-    """The problem itself, or in float64 where its model runs in half precision."""
-    return problem if DTYPES[problem.dtype] in PRECISE else in_double(problem)
 
 
 def _check_converged(end: _End, sign: int, wanted: int, products: int, settings: HessianSettings) -> None:

@@ -13,9 +13,11 @@ from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.measure import data
 from landscape_cli.measure.budget import Ask, Budget
 from landscape_cli.measure.data import Split, deal, sums_on
-from landscape_cli.measure.objective import Objective, make_objective
+from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.planner import in_place_plan
+from landscape_cli.measure.precision import derivable
 from landscape_cli.measure.problem import Problem, free_bytes
+from landscape_cli.measure.routes import make_objective
 from landscape_cli.measure.ways import down_the_gradient, halves, judge
 from landscape_cli.section import Measured
 from landscape_cli.settings import GradientSettings, seconds
@@ -35,6 +37,7 @@ def measure_gradient(problem: Problem, settings: GradientSettings, ask: Ask) -> 
     Raises:
         LandscapeError: the loss has no gradient, or one that is not finite (exit 3); the groups' do not fit in memory.
     """
+    problem, told = derivable(problem)
     split = next(iter(problem.splits.values()))
     groups = _merged(sample_groups(split, settings.samples, settings.seed), problem)
     objective, _ = make_objective(problem, split, torch.cat(groups), in_place_plan(problem).batch)
@@ -60,15 +63,16 @@ def measure_gradient(problem: Problem, settings: GradientSettings, ask: Ask) -> 
         "sample_counts": torch.tensor([float(len(g)) for g in groups]),
         **({} if pairs is None else {"pair_products": pairs}),
     }
-    tried, told = ({}, {}) if budget.late else _down(objective, settings.seed)
+    tried, found = ({}, {}) if budget.late else _down(objective, settings.seed)
     late += ["steps down the gradient"] if budget.late else []
     facts = {
         "parameters": list(problem.centre),
         "samples": len(objective.rows),
         "dtype": problem.dtype,
         "per_sample": "exact" if squares is not None else f"{len(groups)} micro-batches",
+        "notes": list(told),
         "out_of_time": late,
-        **told,
+        **found,
     }
     return {name: tensor.double().cpu().numpy() for name, tensor in arrays.items()} | tried, facts
 

@@ -16,9 +16,11 @@ from landscape_cli.measure.curvature import curvatures
 from landscape_cli.measure.density import density
 from landscape_cli.measure.gradient import sample_groups
 from landscape_cli.measure.lanczos import Product, Spectrum, lanczos
-from landscape_cli.measure.objective import Objective, in_double, make_objective
+from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.planner import in_place_plan
+from landscape_cli.measure.precision import derivable
 from landscape_cli.measure.problem import Problem, free_bytes
+from landscape_cli.measure.routes import make_objective
 from landscape_cli.measure.trace import PROBES, hutchpp
 from landscape_cli.measure.ways import halves, judge, ways
 from landscape_cli.section import Measured
@@ -98,7 +100,10 @@ def ways_down(run: Run) -> Measured:
     spectrum = run.lanczos(one, 1, run.settings.bottom)
     if run.budget.stopped:
         return {}, {}
-    return judge(other, ways(one, spectrum, other), run.objective.split)
+    arrays, found = judge(other, ways(one, spectrum, other), run.objective.split)
+    ends = {"largest": spectrum.converged_top, "smallest": spectrum.converged_bottom}
+    astray = [end for end, converged in ends.items() if not converged[0]]
+    return arrays, {**found, "ways_not_converged": astray}
 
 
 def per_layer(run: Run) -> Measured:
@@ -195,7 +200,7 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
     Raises:
         LandscapeError: the loss has no gradient, a product is not finite (exit 3), or a model too large for its basis.
     """
-    problem = in_double(problem) if settings.dtype == "float64" else problem
+    problem, told = derivable(problem, settings.dtype)
     split = next(iter(problem.splits.values()))
     groups = sample_groups(split, settings.samples, settings.seed)
     objective, notes = make_objective(problem, split, torch.cat(groups), in_place_plan(problem).batch)
@@ -207,7 +212,7 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
         return None
     return {"group_sizes": sizes.cpu().numpy(), **found[0]}, {
         "parameters": objective.size, "samples": sum(len(g) for g in groups), "products": run.budget.steps,
-        "route": objective.route, "dtype": problem.dtype, "notes": list(notes),
+        "route": objective.route, "dtype": problem.dtype, "notes": [*told, *notes],
         "decay": problem.loss.settings.weight_decay, **found[1],
     }  # fmt: skip
 

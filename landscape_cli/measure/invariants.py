@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from landscape_cli.errors import LandscapeError
 from landscape_cli.measure.curvature import curvatures
 from landscape_cli.measure.model import out_of_memory
-from landscape_cli.measure.objective import PROBED, Objective
+from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.perturb import Tick, every_group
 from landscape_cli.measure.reduce import reduce_groups
+from landscape_cli.measure.routes import probed
 from landscape_cli.profile import Floats
 
 Slopes = Callable[[Objective, list[Tensor], Tensor], Tensor]
@@ -103,7 +104,7 @@ SLOPES: dict[str, Slopes] = {
 
 def _works(objective: Objective, slopes: Slopes, along: list[Tensor]) -> bool:
     """Whether the model has these derivatives, and one backward pass for each of a few samples agrees."""
-    few = objective.on(objective.rows[:PROBED])
+    few = objective.on(probed(objective))
     try:
         found = few.each_sample(lambda rows: slopes(few, along, rows))
         exact = few.each_sample(lambda rows: one_by_one(few, along, rows))

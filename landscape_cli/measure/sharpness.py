@@ -12,10 +12,12 @@ from landscape_cli.measure.ascent import Ball, ascend
 from landscape_cli.measure.budget import Ask, Budget, StoppedError, measured_in_time
 from landscape_cli.measure.gradient import sample_groups
 from landscape_cli.measure.invariants import fisher_rao, last_linear, relative_flatness
-from landscape_cli.measure.objective import Objective, make_objective
+from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.perturb import TRIALS, Around, Tick, around_rise, chosen_plan, gaussian
 from landscape_cli.measure.planner import in_place_plan
+from landscape_cli.measure.precision import derivable
 from landscape_cli.measure.problem import Problem
+from landscape_cli.measure.routes import make_objective
 from landscape_cli.profile import Floats
 from landscape_cli.section import Measured
 from landscape_cli.settings import SharpnessSettings, seconds
@@ -30,7 +32,8 @@ def measure_sharpness(problem: Problem, settings: SharpnessSettings, ask: Ask) -
     Raises:
         LandscapeError: the loss has no gradient.
     """
-    problem, budget = of_some_samples(problem, settings), Budget(ask, seconds(settings.time))
+    problem, told = derivable(of_some_samples(problem, settings))
+    budget = Budget(ask, seconds(settings.time))
     split = next(iter(problem.splits.values()))
     objective, notes = make_objective(problem, split, torch.arange(len(split)), in_place_plan(problem).batch)
     draw = gaussian(problem, settings.seed, adaptive=True)
@@ -41,7 +44,7 @@ def measure_sharpness(problem: Problem, settings: SharpnessSettings, ask: Ask) -
     return {"group_sizes": split.group_sizes.cpu().numpy(), "centre_groups": around.centre, **found[0]}, {
         "samples": len(split), "dtype": problem.dtype, "plan": str(around.plan), "route": objective.route,
         "scaled": list(problem.centre), "zeros": _zeros(problem),
-        "notes": list(notes) if settings.relative_flatness else [], **found[1],
+        "notes": [*told, *(notes if settings.relative_flatness else ())], **found[1],
     }  # fmt: skip
 
 

@@ -61,12 +61,16 @@ def _both(name: str, vector: Tensor, signs: tuple[float, ...]) -> Iterator[tuple
 
 
 def _last_layer(objective: Objective) -> Tensor:
-    """The weights of the last linear or convolutional layer, 0 elsewhere: scaling the head."""
+    """The weights of the last linear or convolutional layer that is moved, 0 elsewhere: scaling the head.
+
+    Where they are tied to another layer's they are moved for both.
+    """
+    problem = objective.problem
     kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    modules = objective.problem.model.named_modules()
-    weights = [f"{name}.weight".lstrip(".") for name, module in modules if isinstance(module, kinds)]
-    last = next((name for name in reversed(weights) if name in objective.problem.centre), None)
-    parts = [t if n == last else torch.zeros_like(t) for n, t in objective.problem.centre.items()]
+    heads = [module.weight for module in problem.model.modules() if isinstance(module, kinds)]
+    named = {id(parameter): name for name, parameter in problem.model.named_parameters() if name in problem.centre}
+    last = next((named[id(weight)] for weight in reversed(heads) if id(weight) in named), None)
+    parts = [t if n == last else torch.zeros_like(t) for n, t in problem.centre.items()]
     return torch.cat([part.reshape(-1) for part in parts]).to(objective.like)
 
 

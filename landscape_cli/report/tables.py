@@ -156,8 +156,8 @@ def _section(run: Run, name: str) -> Table:
         ]
     else:
         told.append(f"{facts.get('products', '?')} products by {facts.get('route', '?')}, {facts.get('dtype', '?')}")
-        told += section.texts("notes")
         told += [f"no bound for Adam: {why}" for why in [facts.get("adam")] if why]
+    told += section.texts("notes")
     told += [f"out of time: {part}" for part in section.texts("out_of_time")]
     return Table(
         f"{name.capitalize()} at the checkpoint", ("metric", "value", "what it is"), rows, plain("; ".join(told))
