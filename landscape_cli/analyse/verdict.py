@@ -16,6 +16,7 @@ from landscape_cli.profile import TOLERANCE, Floats, Section
 
 SHARE = 0.01  # τ = SHARE·|L|, or the numeric error where that is larger: what counts as a change of the loss
 SURE = 3.0  # standard errors
+TOLERATED = 1e-3  # of a residual, where the settings do not say
 
 
 @dataclass(frozen=True)
@@ -79,12 +80,18 @@ def _flaws(section: Section, ways: list[Way]) -> list[str]:
     flaws = [f"the loss is not finite along {way.name}" for way in ways if not np.isfinite(way.changes).all()]
     flaws += [f"the loss along {w.name} has no error" for w in ways if not np.isfinite(w.errors).all() and not flaws]
     advice = _advice(section)
-    for end, what in (("top", "largest"), ("bottom", "smallest")):
-        if not section.arrays[f"{end}_converged"][0]:
-            flaws.append(f"the {what} eigenvalue has not converged: {advice}")
+    settled = {"largest": section.arrays["top_converged"][0], "smallest": _smallest_known(section)}
+    flaws += [f"the {what} eigenvalue has not converged: {advice}" for what, known in settled.items() if not known]
     astray = section.facts.get("ways_not_converged", [])
     where = "has not converged on the half where ways are found"
     return flaws + [f"the {what} eigenvalue {where}: {advice}" for what in astray if not flaws]
+
+
+def _smallest_known(section: Section) -> bool:
+    """Converged, or 0 within a residual that is small beside λ₁: a relative one never is small beside 0."""
+    arrays, tolerance = section.arrays, float(section.settings.get("tolerance", TOLERATED))
+    value, residual = abs(float(arrays["bottom"][0])), float(arrays["bottom_residuals"][0])
+    return bool(arrays["bottom_converged"][0]) or value <= residual <= tolerance * abs(float(arrays["top"][0]))
 
 
 def _advice(section: Section) -> str:

@@ -88,9 +88,16 @@ def _ways_down(
     if stop.wanted:
         return {}, {}
     arrays, names = judge(other, ways(one, spectrum, other), objective.split)
-    ends = {"largest": spectrum.converged_top, "smallest": spectrum.converged_bottom}
-    astray = [end for end, converged in ends.items() if not converged[0]]
-    return arrays, {"ways": names, "judged_loss": other.gradient()[0], "ways_not_converged": astray}
+    facts = {"ways": names, "judged_loss": other.gradient()[0], "ways_not_converged": _astray(spectrum, settings)}
+    return arrays, facts
+
+
+def _astray(spectrum: Spectrum, settings: HessianSettings) -> list[str]:
+    """Which end has not converged; a smallest eigenvalue that is 0 within a residual small beside λ₁ will do."""
+    value, residual = abs(spectrum.bottom[0]), spectrum.bottom_residuals[0]
+    zero = value <= residual <= settings.tolerance * abs(spectrum.top[0])
+    known = {"largest": spectrum.converged_top[0], "smallest": spectrum.converged_bottom[0] or zero}
+    return [end for end, settled in known.items() if not settled]
 
 
 class _Stop:
