@@ -166,3 +166,22 @@ def test_what_has_not_converged_comes_with_what_would_help() -> None:
     rounded = verdict(dataclasses.replace(made, arrays=arrays, facts={**made.facts, "dtype": "float32"}))
     assert rounded is not None
     assert "set hessian.dtype to float64" in rounded["reasons"][0]
+
+
+def test_a_smallest_eigenvalue_of_zero_is_a_degenerate_minimum_though_no_residual_is_small_beside_it() -> None:
+    made = section("hessian", exact_problem(at((1.0, 2.0, 5.0))), HessianSettings())
+    for value, residual, kind in ((1e-9, 1e-5, "minimum"), (1e-5, 1e-6, "inconclusive"), (1e-4, 1e-2, "inconclusive")):
+        ends = {"bottom": np.array([value, 2.0]), "bottom_residuals": np.array([residual, 1e-9])}
+        found = verdict(dataclasses.replace(made, arrays={**made.arrays, **ends, "bottom_converged": np.zeros(2)}))
+        assert found is not None
+        assert found["kind"] == kind
+        assert any("degenerate" in reason for reason in found["reasons"]) == (kind == "minimum")
+
+
+@pytest.mark.slow
+def test_a_convex_model_with_flat_directions_has_a_verdict(digits: tuple[torch.Tensor, torch.Tensor]) -> None:
+    """Softmax regression of images whose borders are empty: hundreds of eigenvalues of 0."""
+    images, labels = digits
+    x = images.flatten(1).double()
+    weight = torch.zeros(10, 64, dtype=torch.float64)
+    assert judged(linear(x, labels, 10, "cross_entropy", weight + 0.05), products=60)["kind"] != "inconclusive"

@@ -14,6 +14,8 @@ from landscape_cli.analyse.ways import SURE, Way, tau_of, ways_of
 from landscape_cli.profile import Floats
 from landscape_cli.section import Section
 
+TOLERATED = 1e-3  # of a residual, where the settings do not say
+
 
 def verdict(section: Section | None) -> dict[str, Any] | None:
     """`verdict.kind` and `verdict.reasons`, as STATISTICS.md part B defines them; None where nothing was measured."""
@@ -40,12 +42,19 @@ def _flaws(section: Section, ways: list[Way]) -> list[str]:
     flaws = [f"the loss is not finite along {way.name}" for way in ways if not np.isfinite(way.changes).all()]
     flaws += [f"the loss along {w.name} has no error" for w in ways if not np.isfinite(w.errors).all() and not flaws]
     advice = _advice(section)
-    for end, what in (("top", "largest"), ("bottom", "smallest")):
-        if not section.arrays[f"{end}_converged"][0]:
-            flaws.append(f"the {what} eigenvalue has not converged: {advice}")
+    settled = {"largest": section.arrays["top_converged"][0], "smallest": _smallest_known(section)}
+    flaws += [f"the {what} eigenvalue has not converged: {advice}" for what, known in settled.items() if not known]
     astray = section.texts("ways_not_converged")
     where = "has not converged on the half where ways are found"
     return flaws + [f"the {what} eigenvalue {where}: {advice}" for what in astray if not flaws]
+
+
+def _smallest_known(section: Section) -> bool:
+    """Converged, or 0 within a residual that is small beside λ₁: a relative one never is small beside 0."""
+    arrays, asked = section.arrays, section.settings.get("tolerance")
+    tolerance = asked if isinstance(asked, float) else TOLERATED
+    value, residual = abs(float(arrays["bottom"][0])), float(arrays["bottom_residuals"][0])
+    return bool(arrays["bottom_converged"][0]) or value <= residual <= tolerance * abs(float(arrays["top"][0]))
 
 
 def _advice(section: Section) -> str:

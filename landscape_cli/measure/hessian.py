@@ -101,9 +101,7 @@ def ways_down(run: Run) -> Measured:
     if run.budget.stopped:
         return {}, {}
     arrays, found = judge(other, ways(one, spectrum, other), run.objective.split)
-    ends = {"largest": spectrum.converged_top, "smallest": spectrum.converged_bottom}
-    astray = [end for end, converged in ends.items() if not converged[0]]
-    return arrays, {**found, "ways_not_converged": astray}
+    return arrays, {**found, "ways_not_converged": _astray(spectrum, run.settings)}
 
 
 def per_layer(run: Run) -> Measured:
@@ -215,6 +213,14 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
         "route": objective.route, "dtype": problem.dtype, "notes": [*told, *notes],
         "decay": problem.loss.settings.weight_decay, **found[1],
     }  # fmt: skip
+
+
+def _astray(spectrum: Spectrum, settings: HessianSettings) -> list[str]:
+    """Which end has not converged; a smallest eigenvalue that is 0 within a residual small beside λ₁ will do."""
+    value, residual = abs(spectrum.bottom[0]), spectrum.bottom_residuals[0]
+    zero = value <= residual <= settings.tolerance * abs(spectrum.top[0])
+    known = {"largest": spectrum.converged_top[0], "smallest": spectrum.converged_bottom[0] or zero}
+    return [end for end, settled in known.items() if not settled]
 
 
 def _basis(objective: Objective, top: int, bottom: int) -> int | None:
