@@ -98,6 +98,7 @@ class HessianSettings:
     density: bool = False  # the spectral density: starts x steps products
     starts: int = 10
     steps: int = 80
+    learning_rate: float | None = None  # of the training run: η·λ₁/2 is then reported, above 1 unstable
     per_layer: bool = False  # largest eigenvalue and trace of each parameter tensor's own block
     dtype: str | None = None  # float64: products in double precision, whatever the run's dtype
     samples: int | None = None  # a fixed seeded subset of this size
@@ -210,7 +211,7 @@ def _check_sections(job: Job) -> None:
     hessian = job.hessian
     if hessian is None:
         return
-    for key in ("tolerance", "products", "starts", "steps"):
+    for key in ("tolerance", "products", "starts", "steps", "learning_rate"):
         _positive(f"hessian.{key}", getattr(hessian, key))
     if hessian.top < 1 or hessian.bottom < 1:
         raise LandscapeError("hessian.top and hessian.bottom must be at least 1", "5 and 2 are the defaults")

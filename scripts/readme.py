@@ -69,7 +69,7 @@ def _first(function: Callable[..., Any]) -> str:
 
 def statistics() -> str:
     """Every statistic of the report."""
-    rows = [f"| `{name}` | {unit} | {gloss} |" for name, (unit, gloss) in LEGEND.items()]
+    rows = [f"| `{name}` | {unit} | {gloss.replace('|', chr(92) + '|')} |" for name, (unit, gloss) in LEGEND.items()]
     return "\n".join(["| statistic | unit | what it is |", "|---|---|---|", *rows])
 
 

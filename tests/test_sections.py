@@ -510,3 +510,15 @@ def test_flags_of_the_sections(home: Path) -> None:
 
 def test_a_time_that_is_none_is_refused(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "hessian.time" in refused(capsys, 2, "job.toml", "--hessian", "--set=hessian.time=soon", "-o", "new.h5")
+
+
+def test_eta_lambda_over_two_and_settings_that_change_no_number(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scan("job.toml", "--hessian", "--set=hessian.learning_rate=0.1", "-o", "run.h5") == 0
+    capsys.readouterr()
+    assert main(["report", "run.h5", "--format", "json"]) == 0
+    run = json.loads(capsys.readouterr().out)["runs"][0]
+    first, stability = run["hessian"]["top"][0], run["learning_rate"]["stability"]
+    assert stability["value"] == pytest.approx(0.05 * first["value"])
+    assert stability["stderr"] == pytest.approx(0.05 * first["stderr"])
+    assert scan("job.toml", "--hessian", "--set=hessian.time=1h", "-o", "run.h5") == 0  # nothing to do
+    assert "learning_rate" in refused(capsys, 2, "job.toml", "--hessian", "--set=hessian.learning_rate=0", "-o", "x.h5")

@@ -44,7 +44,17 @@ def learning_rates(section: Section) -> dict[str, Any]:
         "nesterov": 2 * (1 + MOMENTUM) / (1 + 2 * MOMENTUM),
     }
     rates = {name: _over(factor, first) for name, factor in factors.items()}
-    return {"max_stable": {**rates, **_adam(section)}, "momentum": MOMENTUM}
+    return {"max_stable": {**rates, **_adam(section)}, "momentum": MOMENTUM, **_stability(section, first)}
+
+
+def _stability(section: Section, first: Estimate) -> dict[str, Any]:
+    """η·λ₁/2 of the training run's learning rate η: above 1 gradient descent diverges on the quadratic."""
+    rate = section.settings.get("learning_rate")
+    if not isinstance(rate, int | float):
+        return {}
+    if first.status != "ok" or first.value is None:
+        return {"stability": Estimate.missing(first.status)}
+    return {"stability": Estimate.of(rate * first.value / 2, None if first.stderr is None else rate * first.stderr / 2)}
 
 
 def _adam(section: Section) -> dict[str, Any]:

@@ -217,7 +217,7 @@ class Scan:
         from landscape_cli.measure.sections import STEPS, measured
 
         unit, most = STEPS[name]
-        with progress(name, 0, most(getattr(self.job, name), problem), unit) as advance:
+        with progress(f"{name}, at most", 0, most(getattr(self.job, name), problem), unit) as advance:
 
             def ask(steps: int) -> bool:
                 advance(steps)

@@ -29,6 +29,9 @@ STEPS: dict[str, tuple[str, Callable[[Any, Problem], int]]] = {
 }  # what a section counts while it is measured, and how many it takes at most
 
 
+UNMEASURED = ("time", "learning_rate")  # settings that change no number of a section
+
+
 def wanted_sections(job: Job, problem: Problem, argv: tuple[str, ...]) -> dict[str, Section]:
     """The sections that a job asks for, not yet measured."""
     first = next(iter(problem.splits))
@@ -37,7 +40,8 @@ def wanted_sections(job: Job, problem: Problem, argv: tuple[str, ...]) -> dict[s
         settings = getattr(job, name)
         if settings is not None:
             described = {**dataclasses.asdict(settings), "split": first}
-            digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
+            measured = {key: value for key, value in described.items() if key not in UNMEASURED}
+            digest = hashlib.sha256(json.dumps(measured, sort_keys=True).encode()).hexdigest()
             made[name] = Section(described, digest, argv=argv)
     return made
 

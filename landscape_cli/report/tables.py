@@ -66,6 +66,7 @@ LEGEND: dict[str, tuple[str, str]] = {
     "learning_rate.max_stable.gradient_descent": ("1", "2/λ₁: above it gradient descent diverges on the quadratic"),
     "learning_rate.max_stable.heavy_ball": ("1", "2(1+β)/λ₁, β = 0.9"),
     "learning_rate.max_stable.nesterov": ("1", "2(1+β)/((1+2β)λ₁), β = 0.9"),
+    "learning_rate.stability": ("1", "η·λ₁/2 of the job's learning rate: above 1 gradient descent is unstable"),
     "learning_rate.max_stable.adam": ("1", "(2+2β₁)/((1-β₁)λ₁(P⁻¹H)), P = √v̂ + ε of the Adam in the checkpoint"),
     "hessian.per_layer.top": ("loss/parameter²", "largest eigenvalue of one parameter tensor's own block"),
     "hessian.per_layer.trace": ("loss/parameter²", "trace of that block"),

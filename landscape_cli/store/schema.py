@@ -26,7 +26,7 @@ SCHEMA = """
 /planes/NAME/SPLIT       loss [nx, ny], loss_groups [nx, ny, G], metrics/NAME [nx, ny], measured [nx, ny] (bool);
                          [nx] and [nx, G] for a line
 /gradient /hessian /sharpness   settings, facts, argv (JSON), fingerprint, complete; when complete the arrays that
-                         profile.SECTION_ARRAYS names: the mean loss's derivatives at the checkpoint, and how it rises
+                         section.SECTION_ARRAYS names: the mean loss's derivatives at the checkpoint, and how it rises
                          around it, in all parameters
 /planes/NAME/SPLIT/centre   as /centre/SPLIT, where batch norm is recomputed: the checkpoint under that policy
 
