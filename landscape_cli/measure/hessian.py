@@ -41,6 +41,8 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
         products=settings.products, basis=_basis(objective, settings), seed=settings.seed, like=objective.like,
         on_product=stop,
     )  # fmt: skip
+    arrays, found = _ends(objective, spectrum, groups, stop), spectrum.products
+    del spectrum  # and with it the basis, the largest of what is held
     if stop.wanted:
         return None
     trace = hutchpp(
@@ -49,26 +51,25 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
     )  # fmt: skip
     if stop.wanted:
         return None
-    arrays = {
-        **_ends(objective, spectrum, groups),
+    arrays |= {
         "group_sizes": torch.stack([split.weights[g.to(split.weights.device)].sum() for g in groups]).cpu().numpy(),
         "trace_exact": np.array(trace.exact_part),
         "trace_residuals": trace.residuals,
         "squares": trace.squares,
     }
-    count = spectrum.products + trace.products
+    count = found + trace.products
     tried, found_ways = _ways_down(objective, settings, stop)
     arrays |= tried
     if settings.density:
-        found = density(
+        quadrature = density(
             objective.product, objective.size, starts=settings.starts, steps=settings.steps, seed=settings.seed,
             like=objective.like, on_product=stop,
         )  # fmt: skip
-        arrays |= {"density_nodes": found.nodes, "density_weights": found.weights}
-        count += found.products
+        arrays |= {"density_nodes": quadrature.nodes, "density_weights": quadrature.weights}
+        count += quadrature.products
     facts: dict[str, Any] = {
         "parameters": objective.size, "samples": sum(len(g) for g in groups), "products": count,
-        "eigenvalue_products": spectrum.products, "route": objective.route, "dtype": problem.dtype,
+        "eigenvalue_products": found, "route": objective.route, "dtype": problem.dtype,
         "notes": [*told, *notes], "decay": problem.loss.settings.weight_decay, **found_ways,
     }  # fmt: skip
     return None if stop.wanted else (arrays, facts)
@@ -125,17 +126,22 @@ def _basis(objective: Objective, settings: HessianSettings) -> int | None:
     return fitting
 
 
-def _ends(objective: Objective, spectrum: Spectrum, groups: list[torch.Tensor]) -> dict[str, Floats]:
+def _ends(objective: Objective, spectrum: Spectrum, groups: list[torch.Tensor], stop: _Stop) -> dict[str, Floats]:
     """Both ends of the spectrum, and the curvature of each group of samples along its eigenvectors."""
+
+    def curvatures(vectors: torch.Tensor) -> Floats:
+        rows = [objective.curvature(vector[None], groups).numpy() for vector in vectors if not stop(1)]
+        return np.concatenate([np.zeros((0, len(groups))), *rows])
+
     return {
         "top": spectrum.top,
         "top_residuals": spectrum.top_residuals,
         "top_converged": spectrum.converged_top.astype(float),
-        "top_groups": objective.curvature(spectrum.top_vectors, groups).numpy(),
+        "top_groups": curvatures(spectrum.top_vectors),
         "bottom": spectrum.bottom,
         "bottom_residuals": spectrum.bottom_residuals,
         "bottom_converged": spectrum.converged_bottom.astype(float),
-        "bottom_groups": objective.curvature(spectrum.bottom_vectors, groups).numpy(),
+        "bottom_groups": curvatures(spectrum.bottom_vectors),
     }
 
 
