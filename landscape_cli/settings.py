@@ -94,6 +94,7 @@ class HessianSettings:
     bottom: int = 2  # smallest eigenvalues
     tolerance: float = 1e-3  # of a residual, relative to its eigenvalue
     products: int = 300  # the most that the eigenvalues may take
+    search: bool = True  # false: half the products, and equal eigenvalues may be found once only
     probes: int = 10  # of the trace: three products each
     density: bool = False  # the spectral density: starts x steps products
     starts: int = 10

@@ -7,10 +7,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from cifar import resnet20
 
 import landscape_cli
 from landscape_cli.cli.main import main
+from landscape_cli.measure.checkpoint import load_into
+from landscape_cli.measure.lanczos import lanczos
+from landscape_cli.measure.losses import make_loss
+from landscape_cli.measure.problem import make_problem
+from landscape_cli.measure.routes import make_objective
 from landscape_cli.profile import Profile
+from landscape_cli.settings import DataSettings, LossSettings, ModelSettings
 
 NET = Path(__file__).with_name("cifar.py")
 REFERENCE = "resnet20_reference.npz"
@@ -64,3 +72,25 @@ def test_the_surface_is_the_reference(
     # 64 groups give the error of the mean to a tenth or so; the reference has it from every sample
     errors = surface.loss_groups.std(-1, ddof=1) / 8
     np.testing.assert_allclose(errors, sem[every], rtol=0.4)
+
+
+@pytest.mark.slow
+def test_both_ends_of_the_spectrum_are_the_reference_in_float64(shared_data: SharedData) -> None:
+    """The products alone: the section's groups and halves would take as long again. An error is a residual squared."""
+    with np.load(shared_data(REFERENCE)) as held:
+        top, bottom = held["hessian_top"], held["hessian_bottom"]
+    model = resnet20()
+    load_into(model, shared_data(CHECKPOINTS["resnet20"]))
+    with np.load(shared_data("cifar10_subset.npz")) as held:
+        images, labels = (torch.from_numpy(held[f"train_{what}"][:128]) for what in ("images", "labels"))
+    pixels = DataSettings(scale=255, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
+    splits = {"train": (images, labels, pixels)}
+    loss, cpu = make_loss(LossSettings(), {}), torch.device("cpu")
+    problem = make_problem(model.double().eval(), splits, loss, ModelSettings(), cpu, "float64")
+    objective, notes = make_objective(problem, problem.splits["train"], torch.arange(128), batch=32)
+    assert notes == ()
+    found = lanczos(objective.product, objective.size, top=5, bottom=1, tolerance=0.03, like=objective.like)
+    assert found.converged_top.all()
+    assert found.converged_bottom.all()
+    np.testing.assert_allclose(found.top, top, rtol=1e-5)
+    np.testing.assert_allclose(found.bottom, np.ravel(bottom)[:1], rtol=0.02)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import signal
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,16 @@ from landscape_cli.analyse.verdict import verdict
 from landscape_cli.cli.main import main
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.measure import gradient as gradients
+from landscape_cli.measure import hessian as hessians
+from landscape_cli.measure.curvature import curvatures
 from landscape_cli.measure.gradient import measure_gradient
 from landscape_cli.measure.hessian import measure_hessian
+from landscape_cli.measure.lanczos import Spectrum, lanczos
 from landscape_cli.measure.losses import make_loss
+from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.sections import SECTIONS
+from landscape_cli.measure.trace import Trace, hutchpp
 from landscape_cli.measure.usercode import UserCode
 from landscape_cli.section import SECTION_ARRAYS, Section
 from landscape_cli.settings import DataSettings, GradientSettings, HessianSettings, LossSettings, ModelSettings
@@ -163,6 +169,37 @@ def test_the_density_sums_to_the_trace_and_sees_what_is_negative() -> None:
     exact = sum(map(abs, spectrum)) ** 2 / sum(v * v for v in spectrum)
     assert abs(rank.value - exact) < 4 * rank.stderr
     assert hessian_of(exact_problem(quadratic(spectrum)))["negative_mass"].status == "not measured"
+
+
+def test_the_basis_is_given_back_before_the_trace_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[weakref.ref[Tensor]] = []
+
+    def noted(*args: Any, **how: Any) -> Spectrum:
+        found = lanczos(*args, **how)
+        held.append(weakref.ref(found.top_vectors))
+        return found
+
+    def checked(*args: Any, **how: Any) -> Trace:
+        assert held[0]() is None
+        return hutchpp(*args, **how)
+
+    monkeypatch.setattr(hessians, "lanczos", noted)
+    monkeypatch.setattr(hessians, "hutchpp", checked)
+    section("hessian", problem_of("perceptron")[0], HessianSettings())
+    assert held
+
+
+def test_it_stops_between_the_eigenvectors_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    usual = curvatures
+
+    def counted(objective: Objective, vectors: Tensor, groups: list[Tensor]) -> Tensor:
+        asked.append(len(vectors))
+        return usual(objective, vectors, groups)
+
+    monkeypatch.setattr(hessians, "curvatures", counted)
+    assert measure_hessian(problem_of("perceptron")[0], HessianSettings(), lambda steps: len(asked) == 2) is None
+    assert asked == [1, 1]
 
 
 def test_float64_products_of_a_float32_run() -> None:

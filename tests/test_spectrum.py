@@ -77,6 +77,16 @@ SPECTRA: dict[str, NDArray[np.float64]] = {
 }
 
 
+def test_without_a_search_there_are_fewer_products_and_copies_may_be_missed() -> None:
+    simple = torch.diag(torch.from_numpy(SPECTRA["outliers over a bulk"]))
+    found, quick = ends(simple), ends(simple, search=False)
+    assert_ends(quick, np.diag(simple.numpy()), 1e-3)
+    assert quick.products <= found.products - 12
+    double = torch.diag(torch.from_numpy(np.r_[10.0, 10.0, 5.0, np.linspace(-0.1, 0.1, 300)]))
+    assert ends(double, top=2, bottom=0).top[1] == pytest.approx(10)
+    assert ends(double, top=2, bottom=0, search=False).top[1] == pytest.approx(5)
+
+
 @pytest.mark.parametrize("case", SPECTRA)
 def test_both_ends_are_exact(case: str) -> None:
     values = SPECTRA[case]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.measure.budget import Ask, Budget, measured_in_time
@@ -23,7 +24,7 @@ from landscape_cli.measure.problem import Problem, free_bytes
 from landscape_cli.measure.routes import make_objective
 from landscape_cli.measure.trace import PROBES, hutchpp
 from landscape_cli.measure.ways import halves, judge, ways
-from landscape_cli.section import Measured
+from landscape_cli.section import Floats, Measured
 from landscape_cli.settings import HessianSettings, seconds
 
 BASIS_SHARE = 0.5  # of the free memory that the vectors of Lanczos may take
@@ -54,8 +55,8 @@ def extremes(
     """
     return lanczos(
         product or objective.product, objective.size, top=top, bottom=bottom, tolerance=settings.tolerance,
-        products=settings.products, basis=_basis(objective, top, bottom), seed=settings.seed, like=objective.like,
-        on_product=budget,
+        products=settings.products, basis=_basis(objective, top, bottom), search=settings.search, seed=settings.seed,
+        like=objective.like, on_product=budget,
     )  # fmt: skip
 
 
@@ -70,10 +71,19 @@ def eigenvalues(run: Run) -> Measured:
         "bottom_residuals": spectrum.bottom_residuals,
         "bottom_converged": spectrum.converged_bottom.astype(float),
     }
-    if not run.budget.wanted:
-        arrays["top_groups"] = curvatures(run.objective, spectrum.top_vectors, run.groups).numpy()
-        arrays["bottom_groups"] = curvatures(run.objective, spectrum.bottom_vectors, run.groups).numpy()
+    arrays["top_groups"] = _by_group(run, spectrum.top_vectors, spectrum.converged_top)
+    arrays["bottom_groups"] = _by_group(run, spectrum.bottom_vectors, spectrum.converged_bottom)
     return arrays, {"eigenvalue_products": spectrum.products}
+
+
+def _by_group(run: Run, vectors: torch.Tensor, converged: NDArray[np.bool_]) -> Floats:
+    """(k, G) the curvature along each vector over each group; NaN of what has not converged, and after a stop."""
+    rows = np.full((len(vectors), len(run.groups)), np.nan)
+    for row, vector, known in zip(rows, vectors, converged, strict=True):
+        if known and not run.budget.wanted:
+            row[:] = curvatures(run.objective, vector[None], run.groups)[0].numpy()
+            run.budget.spend(1)
+    return rows
 
 
 def trace(run: Run) -> Measured:

@@ -73,6 +73,7 @@ def lanczos(
     tolerance: float = 1e-3,
     products: int = 200,
     basis: int | None = None,
+    search: bool = True,
     seed: int = 0,
     like: Tensor,
     on_product: Callable[[int], bool] | None = None,
@@ -89,6 +90,7 @@ def lanczos(
         size: P. Where top + bottom ≥ P all of the spectrum is found, and the two ends overlap.
         products: the most that are made; what has not converged by then is flagged.
         basis: vectors of P values held, two or more above top + bottom; by default 2·(top + bottom) + 10, at least 24.
+        search: make the fresh starts; without them, a dozen products less, equal eigenvalues may be found once only.
         seed: of the starts, drawn on the CPU, so that they are the same on every device.
         like: has the dtype (float32 or float64) and the device.
         on_product: called with the number of products made; true asks to stop.
@@ -102,7 +104,7 @@ def lanczos(
         raise LandscapeError("no product is allowed", "products must be at least 1")
     vectors = torch.empty(max(rows, top + bottom), size, dtype=like.dtype, device=like.device)
     run = _Krylov(Products(product, on_product), rows, vectors, seed)
-    ends = _Ends(top, bottom, tolerance)
+    ends = _Ends(top, bottom, tolerance, search)
     return ends.spectrum(run, _converge(run, ends, products))
 
 
@@ -255,6 +257,7 @@ class _Ends:
     top: int
     bottom: int
     tolerance: float
+    search: bool
 
     @property
     def wanted(self) -> int:
@@ -269,7 +272,7 @@ class _Ends:
     def fine(self, pairs: _Pairs, searches: int) -> BoolArray:
         """Which pairs need no more work; each search leaves the next half of what is left of the tolerance."""
         size = np.abs(pairs.values)
-        allowed = self.tolerance * (1 - 0.5 ** (searches + 1)) * size
+        allowed = self.tolerance * (1 - 0.5 ** (searches + 1) if self.search else 1) * size
         if (size[self.chosen(len(size))] <= pairs.rounding).any():  # another zero must not mix with what is less exact
             allowed = np.zeros_like(size)
         return np.asarray(pairs.residuals <= np.maximum(allowed, pairs.rounding))
@@ -318,10 +321,10 @@ def _converge(run: _Krylov, ends: _Ends, products: int) -> _Pairs:
         if run.count == run.size or run.product.count >= products or run.product.stopped:
             return pairs
         chosen, fine = ends.chosen(run.count), ends.fine(pairs, run.searches)
-        searched = run.exhausted or run.since >= SEARCH
+        searched = run.exhausted or run.since >= SEARCH or not ends.search
         settled = searched and run.count >= min(ends.wanted, run.size) and bool(fine[chosen].all())
         found = pairs.values[chosen]
-        if settled and _same(found, known, ends.tolerance, pairs.rounding):
+        if settled and (not ends.search or _same(found, known, ends.tolerance, pairs.rounding)):
             return pairs
         if settled or run.exhausted:
             run.abandon(ends.kept(pairs, fine))
