@@ -5,6 +5,7 @@ The ways were found on one half of the samples and are judged here on the other.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -98,12 +99,13 @@ def _fall(way: Way) -> str:
     step = int(way.changes.argmin())
     share = way.steps[step] / way.steps[-1]
     drop, error = -way.changes[step], way.errors[step]
-    return f"along {way.name} the loss falls by {drop:.3g} ± {error:.1g} within {share:.2g} of 0.01·‖θ‖"
+    return f"along {way.spoken} the loss falls by {drop:.3g} ± {error:.1g} within {share:.2g} of 0.01·‖θ‖"
 
 
 def _tried(ways: list[Way], tau: float) -> str:
     best = min(ways, key=lambda way: float(way.changes.min()))
     step = int(best.changes.argmin())
     drop, error = -best.changes[step], best.errors[step]
-    names = ", ".join(way.name for way in ways)
-    return f"tried {names}, up to 0.01·‖θ‖; largest drop {drop:.3g} ± {error:.1g}, along {best.name}; τ = {tau:.3g}"
+    both = Counter(way.line for way in ways)
+    names = ", ".join(f"{'± ' if count > 1 else ''}{line}" for line, count in both.items())
+    return f"tried {names}, up to 0.01·‖θ‖; largest drop {drop:.3g} ± {error:.1g}, along {best.spoken}; τ = {tau:.3g}"

@@ -14,6 +14,9 @@ SHARE = 0.01  # τ = SHARE·|L|, or the numeric error where that is larger: what
 SURE = 3.0  # standard errors
 
 
+ORDINALS = {0: "the lowest", 1: "the second lowest", 2: "the third lowest"}
+
+
 @dataclass(frozen=True)
 class Way:
     """J(θ + t·v) - J(θ) at the steps t, its standard errors, and its slope ∇J·v at 0."""
@@ -23,6 +26,23 @@ class Way:
     changes: Floats
     errors: Floats
     slope: float
+
+    @property
+    def line(self) -> str:
+        """What it leads along, as a person says it: `the lowest eigenvector`, `the last layer`."""
+        kind, _, rank = self.name.lstrip("+-").partition(" ")
+        if kind == "bottom" and rank.isdigit():
+            return f"{ORDINALS.get(int(rank), f'the {int(rank) + 1}th lowest')} eigenvector"
+        return {"top": "the top eigenvector", "gradient": "the gradient", "last": "the last layer"}.get(kind, self.name)
+
+    @property
+    def spoken(self) -> str:
+        """The same with its direction."""
+        if self.name == "+gradient":
+            return "minus the gradient"
+        if self.line == "the last layer":
+            return f"the {'growing' if self.name[0] == '+' else 'shrinking'} last layer"
+        return f"minus {self.line}" if self.name.startswith("-") else self.line
 
     @property
     def upper_drop(self) -> float:
