@@ -20,15 +20,14 @@ from typing import Any
 from landscape_cli.errors import LandscapeError, one_of
 from landscape_cli.settings import (
     ARGUMENTS,
+    OPTIONAL,
     DataSettings,
-    GradientSettings,
     HessianSettings,
     Job,
     LossSettings,
     ModelSettings,
     PlaneSettings,
     RunSettings,
-    SharpnessSettings,
     check,
     derived_in,
     plane_with_defaults,
@@ -44,9 +43,6 @@ class Layer:
     folder: Path
 
 
-OPTIONAL: dict[str, type] = {
-    "gradient": GradientSettings, "hessian": HessianSettings, "sharpness": SharpnessSettings,
-}  # measured where they are named  # fmt: skip
 SECTIONS: dict[str, type] = {"model": ModelSettings, "loss": LossSettings, "run": RunSettings, **OPTIONAL}
 TABLES: dict[str, type] = {"data": DataSettings, "planes": PlaneSettings}
 DEFAULT = "default"

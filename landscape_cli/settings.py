@@ -128,6 +128,10 @@ class SharpnessSettings:
     time: str | float | None = None  # 90s, 20m, 1h30m: what has not been measured by then is left out, and said
 
 
+# What is measured at the checkpoint itself, where a job names it.
+OPTIONAL: dict[str, type] = {"gradient": GradientSettings, "hessian": HessianSettings, "sharpness": SharpnessSettings}
+
+
 @dataclass(frozen=True)
 class RunSettings:
     """[run]: where and how; none of it but dtype changes what is measured."""

@@ -371,3 +371,19 @@ def test_two_models_of_one_class_that_hold_other_layers_are_two_problems() -> No
 def test_two_losses_of_one_class_that_differ_are_two_problems() -> None:
     assert scan(None, None, Scaled(1.0)).problem == scan(None, None, Scaled(1.0)).problem
     assert scan(None, None, Scaled(2.0)).problem != scan(None, None, Scaled(1.0)).problem
+
+
+def test_sections_are_measured_from_python_as_by_the_command() -> None:
+    torch.manual_seed(0)
+    model, inputs, targets = nn.Linear(3, 2), torch.randn(40, 3), torch.randint(2, (40,))
+    profile = landscape_cli.scan(model, (inputs, targets), x=None, sections=["gradient", "sharpness"])
+    assert (list(profile.sections), profile.planes) == (["gradient", "sharpness"], {})
+    assert profile.complete
+    asked = {"hessian": {"top": 2, "bottom": 1}}
+    tree = landscape_cli.statistics(landscape_cli.scan(model, (inputs, targets), x="-1:1:3", sections=asked))
+    assert len(tree["hessian"]["top"]) == 2
+    assert tree["verdict"]["kind"]
+    refused: list[dict[str, dict[str, int]]] = [{"hesian": {}}, {"hessian": {"tops": 1}}, {"hessian": {"top": 0}}]
+    for wrong in refused:
+        with pytest.raises(LandscapeError):
+            landscape_cli.scan(model, (inputs, targets), sections=wrong)

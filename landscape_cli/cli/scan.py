@@ -20,7 +20,7 @@ from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.jobs import Layer
 from landscape_cli.profile import Axis, grid_bytes
 from landscape_cli.section import SECTION_ARRAYS
-from landscape_cli.settings import Job, derived_in, seconds, written
+from landscape_cli.settings import OPTIONAL, Job, derived_in, seconds, written
 
 # Flags that are one key of the job.
 FLAGS: dict[str, tuple[str, ...]] = {
@@ -87,7 +87,7 @@ def _listed(names: list[str]) -> str:
 @click.option("--sharpness", is_flag=True, help="Measure how far the loss rises around the checkpoint too.")
 @click.option("--per-layer", is_flag=True, default=None, help="Of every parameter tensor's own block of it too.")
 @click.option("--hessian-dtype", help="float64: products with the Hessian in double precision.")
-@click.option("--all", "everything", is_flag=True, help=f"{_listed([f'--{name}' for name in jobs.OPTIONAL])}.")
+@click.option("--all", "everything", is_flag=True, help=f"{_listed([f'--{name}' for name in OPTIONAL])}.")
 @click.option("--only", multiple=True, metavar="NAME", help="Measure this section or plane alone; repeat for more.")
 @click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Any key of the job.")
 @click.option("--plan", is_flag=True, help="Print what it would take, and write nothing.")
@@ -138,7 +138,7 @@ def read_job(job: Path | None, sets: tuple[str, ...], flags: dict[str, Any]) -> 
         given = flags.get(name)
         if given is not None and given != ():
             values[path] = _value(name, given)
-    for name in jobs.OPTIONAL:
+    for name in OPTIONAL:
         if flags.get(name) or flags.get("everything"):
             values[(name,)] = {}
     for item in flags.get("data", ()):
@@ -179,12 +179,12 @@ def with_only(job: Job, names: tuple[str, ...]) -> Job:
     """The job without the planes and sections that are not named, where any is; a section needs no table of its own."""
     if not names:
         return job
-    known = [*job.planes, *jobs.OPTIONAL]
+    known = [*job.planes, *OPTIONAL]
     for name in names:
         if name not in known:
             raise one_of("plane or section", name, known)
-    sections: dict[str, Any] = dict.fromkeys(jobs.OPTIONAL)
-    sections |= {name: getattr(job, name) or jobs.OPTIONAL[name]() for name in names if name in jobs.OPTIONAL}
+    sections: dict[str, Any] = dict.fromkeys(OPTIONAL)
+    sections |= {name: getattr(job, name) or OPTIONAL[name]() for name in names if name in OPTIONAL}
     return replace(job, planes={n: p for n, p in job.planes.items() if n in names}, **sections)
 
 

@@ -7,6 +7,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,12 @@ from landscape_cli.measure.model import DTYPES, device_named, place
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.provenance import make_provenance
 from landscape_cli.measure.scan import fill, measure_centre, new_record
+from landscape_cli.measure.sections import measured, wanted_sections
 from landscape_cli.measure.sources import materialise
 from landscape_cli.measure.usercode import UserCode, callable_hash
 from landscape_cli.profile import Axis, Profile, grid_bytes
 from landscape_cli.settings import (
+    OPTIONAL,
     DataSettings,
     Job,
     LossSettings,
@@ -47,7 +50,7 @@ def scan(
     data: Any,
     loss: str | PerSampleLoss = "cross_entropy",
     *,
-    x: str | Sequence[float] | NDArray[Any] = "-1:1:21",
+    x: str | Sequence[float] | NDArray[Any] | None = "-1:1:21",
     y: str | Sequence[float] | NDArray[Any] | None = None,
     metrics: list[str | PerSampleLoss] | None = None,
     directions: list[str] | None = None,
@@ -70,35 +73,34 @@ def scan(
     batch_size: int | None = None,
     strategy: str | None = None,
     points_per_pass: int | None = None,
+    sections: Sequence[str] | Mapping[str, Mapping[str, Any]] = (),
 ) -> Profile:
-    """Measure the loss of `model` around its present weights, on a line (x) or a plane (x and y).
+    """Measure the loss of `model` around its present weights, on a line (x) or a plane (x and y), or neither (x=None).
 
     Args:
         model: left as it was.
         data: (inputs, targets), a Dataset, a DataLoader, or a dict of these by split name.
         loss: a name of LOSSES, or a function (outputs, targets) -> one loss per sample.
         device, dtype: default to the model's own; for others a copy of the model is measured.
+        sections: at the weights themselves: ["gradient", "hessian"], or {"hessian": {"top": 10}} as in the job file.
         directions: as in the job file. What `gradient` and `hessian:K` come to is kept in no file.
         The rest is as in the job file: [planes.main], [model], [run].
 
     Returns:
-        A Profile with one plane, "main"; `landscape_cli.save` writes it, `landscape_cli.statistics` reads it.
+        A Profile with one plane at most, "main"; `landscape_cli.save` writes it, `landscape_cli.statistics` reads it.
 
     Raises:
         LandscapeError: whatever the command would refuse.
     """
     splits = {str(name): split for name, split in data.items()} if isinstance(data, Mapping) else {"data": data}
     asked = PlaneSettings(_axis(x), _axis(y), directions, normalize, ignore, orthogonal, batchnorm, seed)
+    planes = {} if x is None else {"main": plane_with_defaults("main", asked, seed)}
     names, code = _named([loss, *(metrics or [])])
-    job = Job(
-        ModelSettings(parameters=parameters or ["*"], frozen=frozen, call=call, output=output),
-        dict.fromkeys(splits, DataSettings()),
-        LossSettings(names[0], names[1:], label_smoothing, ignore_index, class_dim, delta, weight_decay),
-        {"main": plane_with_defaults("main", asked, seed)},
-        RunSettings(batch_size=batch_size, strategy=strategy, points_per_pass=points_per_pass),
-        Path.cwd(),
-        {},
-    )
+    model_settings = ModelSettings(parameters=parameters or ["*"], frozen=frozen, call=call, output=output)
+    how = LossSettings(names[0], names[1:], label_smoothing, ignore_index, class_dim, delta, weight_decay)
+    run = RunSettings(batch_size=batch_size, strategy=strategy, points_per_pass=points_per_pass)
+    data_settings = dict.fromkeys(splits, DataSettings())
+    job = Job(model_settings, data_settings, how, planes, run, Path.cwd(), {}, **_sections(sections))
     return _measured(job, model, splits, code, device, dtype)
 
 
@@ -113,21 +115,46 @@ def _measured(
     check(job)
     if not splits:
         raise LandscapeError("there is no data", "give (inputs, targets), or a dict of them by split name")
-    asked = job.planes["main"]
-    x, y = Axis.of(asked.x), None if asked.y is None else Axis.of(asked.y)
-    grid_bytes("main", x, y, len(splits), len(job.loss.metrics))
+    for name, asked in job.planes.items():
+        x, y = Axis.of(asked.x), None if asked.y is None else Axis.of(asked.y)
+        grid_bytes(name, x, y, len(splits), len(job.loss.metrics))
     here, precision = _place(model, device, dtype)
     problem = _problem(here, splits, make_loss(job.loss, code), job.model, precision)
-    vectors = derive(problem, derived_in(asked), job.eigenvectors, lambda steps: False)
-    plane = make_plane("main", asked, problem, job.model, job.folder, {}, vectors)
-    plan = planner.choose(problem, [plane], job.run).plan
-    provenance = make_provenance(problem, plan, {"planes.main": job.planes["main"].seed or 0})
+    planes = []
+    for name, asked in job.planes.items():
+        vectors = derive(problem, derived_in(asked), job.eigenvectors, _go_on)
+        planes.append(make_plane(name, asked, problem, job.model, job.folder, {}, vectors))
+    plan = planner.choose(problem, planes, job.run).plan
+    provenance = make_provenance(problem, plan, {f"planes.{n}": plane.seed or 0 for n, plane in job.planes.items()})
     centre = measure_centre(problem, plan)
-    record = new_record(problem, plane, centre, plan)
-    for _ in fill(record, problem, plane, plan):
-        pass
-    profile = Profile(problem.sha256, provenance, centre, {"main": record})
-    return profile.with_provenance(finished=now())
+    records = {plane.name: new_record(problem, plane, centre, plan) for plane in planes}
+    for plane in planes:
+        for _ in fill(records[plane.name], problem, plane, plan):
+            pass
+    wanted = wanted_sections(job, problem, ())
+    found = {name: measured(section, name, job, problem, _go_on) for name, section in wanted.items()}
+    sections = {name: section for name, section in found.items() if section is not None}
+    return Profile(problem.sha256, provenance, centre, records, sections).with_provenance(finished=now())
+
+
+def _go_on(steps: int) -> bool:
+    """Nothing asks a measurement to stop here but an exception."""
+    return False
+
+
+def _sections(asked: Sequence[str] | Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings of each section by its name; unknown ones are refused."""
+    made = {}
+    given_by_name = asked if isinstance(asked, Mapping) else {name: {} for name in asked}
+    for name, given in given_by_name.items():
+        if name not in OPTIONAL:
+            raise one_of("section", name, [*OPTIONAL])
+        known = [field.name for field in fields(OPTIONAL[name])]
+        for key in given:
+            if key not in known:
+                raise one_of("key of the job", f"{name}.{key}", [f"{name}.{key}" for key in known])
+        made[name] = OPTIONAL[name](**given)
+    return made
 
 
 def _axis(axis: str | Sequence[float] | NDArray[Any] | None) -> Any:
