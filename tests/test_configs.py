@@ -37,7 +37,7 @@ def scan(path: Path, out: Path, *more: str) -> Profile:
     return landscape_cli.load(out)
 
 
-@pytest.mark.parametrize("name", ["line", "plane", "between", "ci-quick"])
+@pytest.mark.parametrize("name", ["line", "plane", "between", "ci-quick", "checkpoint"])
 def test_a_config_runs_and_its_report_is_readable(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
