@@ -39,9 +39,9 @@ class Run:
     settings: HessianSettings
     budget: Budget
 
-    def lanczos(self, objective: Objective, top: int, bottom: int, product: Product | None = None) -> Spectrum:
-        """The ends of the spectrum of one objective, or of another matrix of its size."""
-        return extremes(objective, self.settings, top, bottom, self.budget, product)
+    def quick_ends(self, objective: Objective, top: int, bottom: int, product: Product | None = None) -> Spectrum:
+        """The ends of a spectrum, equal eigenvalues not sought: of one objective, or of another matrix of its size."""
+        return extremes(objective, replace(self.settings, search=False), top, bottom, self.budget, product)
 
 
 def extremes(
@@ -62,7 +62,7 @@ def extremes(
 
 def eigenvalues(run: Run) -> Measured:
     """Both ends of the spectrum, and the curvature of each group of samples along its eigenvectors."""
-    spectrum = run.lanczos(run.objective, run.settings.top, run.settings.bottom)
+    spectrum = extremes(run.objective, run.settings, run.settings.top, run.settings.bottom, run.budget)
     arrays = {
         "top": spectrum.top,
         "top_residuals": spectrum.top_residuals,
@@ -107,7 +107,7 @@ def ways_down(run: Run) -> Measured:
     if len(run.objective.rows) < 4:
         return {}, {}
     one, other = (run.objective.on(rows) for rows in halves(run.objective.rows, run.settings.seed))
-    spectrum = run.lanczos(one, 1, run.settings.bottom)
+    spectrum = run.quick_ends(one, 1, run.settings.bottom)
     if run.budget.stopped:
         return {}, {}
     arrays, found = judge(other, ways(one, spectrum, other), run.objective.split)
@@ -116,7 +116,7 @@ def ways_down(run: Run) -> Measured:
 
 def per_layer(run: Run) -> Measured:
     """The largest eigenvalue and the trace of each parameter tensor's own block."""
-    ends = [_first(run.lanczos(block, 1, 0)) for block in _blocks(run)]
+    ends = [_first(run.quick_ends(block, 1, 0)) for block in _blocks(run)]
     if run.budget.stopped:
         return {}, {}
     draw = torch.Generator().manual_seed(run.settings.seed)
@@ -168,7 +168,7 @@ def adam(run: Run) -> Measured:
         return {}, {"adam": why}
     scale = torch.cat([found.scale[name].reshape(-1) for name in objective.problem.centre]).to(objective.like)
     root = scale.rsqrt()
-    ends = _first(run.lanczos(objective, 1, 0, product=lambda v: root * objective.product(root * v)))
+    ends = _first(run.quick_ends(objective, 1, 0, product=lambda v: root * objective.product(root * v)))
     return {f"adam_{name}": np.array(value) for name, value in zip(FIRST, ends, strict=True)}, {"adam_beta": found.beta}
 
 
