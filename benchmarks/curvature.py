@@ -32,7 +32,7 @@ from results import markdown, number
 from torch import Tensor, nn
 from workloads import ROOT, Workload, resnet
 
-from landscape_cli.measure.lanczos import lanczos, tridiagonal
+from landscape_cli.measure.lanczos import lanczos
 from landscape_cli.measure.losses import make_loss
 from landscape_cli.measure.memory import keep_freed_memory
 from landscape_cli.measure.planner import in_place_plan
@@ -42,7 +42,7 @@ from landscape_cli.settings import DataSettings, LossSettings, ModelSettings
 
 TOP, RESIDUAL = 5, 1e-3
 OURS, PLAIN, CURVLINOPS, PYHESSIAN = "landscape", "plain double backward", "curvlinops", "PyHessian"
-FIRST = "landscape, without a fresh start"
+FIRST = "landscape, equal eigenvalues not sought"
 GOALS = {f"one product, times faster than {PLAIN}": 1.5, **{f"top 5, times faster than {p}": 3.0 for p in
          (PYHESSIAN, f"{CURVLINOPS} + eigsh")}}  # fmt: skip
 
@@ -200,7 +200,7 @@ def solved(name: str, hessian: Hessian) -> list[Solved]:
             break
     setting = f"{hessian.setting}, tolerance {tolerance:g}"
     found = [Solved(name, setting, seconds, products, list(values), worst, _peak())]
-    return [*found, _first_space(hessian, counter, products)] if name == OURS else found
+    return [*found, _first_space(hessian, counter)] if name == OURS else found
 
 
 def _residual(hessian: Hessian, values: Sequence[float], vectors: Tensor) -> float:
@@ -209,19 +209,16 @@ def _residual(hessian: Hessian, values: Sequence[float], vectors: Tensor) -> flo
     return max(float((hessian.product(u) - x * u).norm() / u.norm()) for x, u in pairs) / max(values)
 
 
-def _first_space(hessian: Hessian, counter: Counted, most: int) -> Solved:
-    """Of the Krylov space of one start alone: the first step at which the residuals are small enough."""
-    draw = torch.Generator().manual_seed(0)
+def _first_space(hessian: Hessian, counter: Counted) -> Solved:
+    """Without the search for equal eigenvalues, which the peers do not make either: hessian.search = false."""
+    like = torch.empty(0)
     counter.at.clear()
     before = now()
-    alphas, betas = tridiagonal(hessian.product, torch.randn(hessian.size, generator=draw), most)
-    for n in range(TOP, len(betas) + 1):
-        values, vectors = np.linalg.eigh(np.diag(alphas[:n]) + np.diag(betas[: n - 1], 1) + np.diag(betas[: n - 1], -1))
-        worst = float(betas[n - 1] * np.abs(vectors[-1, -TOP:]).max() / values[-1])
-        if worst <= RESIDUAL:
-            break
-    seconds = counter.at[n - 1] - before
-    return Solved(FIRST, hessian.setting, seconds, n, values[: -TOP - 1 : -1].tolist(), worst, _peak())
+    found = lanczos(hessian.product, hessian.size, top=TOP, bottom=0, tolerance=RESIDUAL, search=False, like=like)
+    seconds, products = now() - before, len(counter.at)
+    worst = _residual(hessian, found.top.tolist(), found.top_vectors)
+    setting = f"{hessian.setting}, hessian.search = false"
+    return Solved(FIRST, setting, seconds, products, found.top.tolist(), worst, _peak())
 
 
 def _peak() -> int:
