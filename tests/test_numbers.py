@@ -14,7 +14,7 @@ from landscape_cli.report.numbers import estimate_text
     ("estimate", "text"),
     [
         (Estimate(1.63168, None, "not converged"), "1.6317 (not converged)"),
-        (Estimate(1.63168, 0.1, "not converged", "lower"), "≥ 1.6317 (not converged)"),
+        (Estimate(1.63168, 0.1, "not converged", "lower"), "≥ 1.63 ± 0.10 (not converged)"),
         (Estimate.of(math.nan), "nan (not finite)"),
         (Estimate.of(-math.inf), "-inf (not finite)"),
         (Estimate.missing("undefined"), "undefined"),
