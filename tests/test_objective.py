@@ -281,11 +281,48 @@ class Detached(nn.Module):
         return torch.from_numpy(self.into(x).detach().numpy())
 
 
-def test_a_loss_that_does_not_depend_on_the_parameters_has_the_gradient_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_does_not_depend_on_the_parameters_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "detached", (Detached, rows, ""))
     problem, split = problem_of("detached", "float32")
-    objective, _ = make_objective(problem, split, torch.arange(23), batch=7)
-    assert float(objective.gradient()[1].norm()) == 0
+    with pytest.raises(LandscapeError, match="has no gradient") as raised:
+        make_objective(problem, split, torch.arange(23), batch=7)
+    assert ".detach()" in raised.value.hint
+
+
+class Detaching(WithoutSecond):
+    """The same, its backward pass differentiable to PyTorch, and wrong."""
+
+    @staticmethod
+    def backward(ctx: Any, g: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return g * 2 * x.detach()  # type: ignore[no-any-return]
+
+
+class DetachedSquares(Squares):
+    """A layer whose second derivative lacks a part, silently."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(Detaching.apply(self.into(x)))  # type: ignore[no-untyped-call]
+        return out
+
+
+def weight_normalised() -> nn.Module:
+    made: nn.Module = torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 5))
+    return nn.Sequential(made, nn.Tanh(), nn.Linear(5, 3))
+
+
+@pytest.mark.parametrize("model", [DetachedSquares, weight_normalised])
+def test_a_second_derivative_that_is_wrong_is_not_used(
+    model: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PyTorch's own of weight norm is not symmetric; the truth is central differences of the gradient."""
+    monkeypatch.setitem(MODELS, "wrong", (model, rows, ""))
+    problem, split = problem_of("wrong")
+    objective, _ = make_objective(problem, split, torch.arange(23), batch=23)
+    vector = torch.randn(objective.size, dtype=torch.float64)
+    step = 1e-5
+    exact = (objective.gradient(step * vector)[1] - objective.gradient(-step * vector)[1]) / (2 * step)
+    assert float((objective.product(vector) - exact).norm() / exact.norm()) < 1e-5
 
 
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:

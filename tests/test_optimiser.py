@@ -145,3 +145,17 @@ def test_the_command_reads_adam_from_the_checkpoint(home: Path, capsys: pytest.C
     assert scan("job.toml", "--hessian", "-o", "other.h5") == 0
     assert main(["report", "other.h5"]) == 0
     assert "no bound for Adam" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("what", ["betas", "beta", "step", "params", "negative"])
+def test_a_state_that_is_none_is_refused_not_used(what: str) -> None:
+    model = network()
+    tree = trained(model, torch.optim.Adam(model.parameters()))
+    state, group = tree["optimizer"]["state"], tree["optimizer"]["param_groups"][0]
+    group |= {"betas": ("a", "b")} if what == "betas" else {"betas": (1.0, 0.9)} if what == "beta" else {}
+    group |= {"params": [[0]]} if what == "params" else {}
+    state[0]["step"] = "x" if what == "step" else state[0]["step"]
+    state[0]["exp_avg_sq"] = -state[0]["exp_avg_sq"] if what == "negative" else state[0]["exp_avg_sq"]
+    found, why = adam_in(tree, model)
+    assert found is None
+    assert why

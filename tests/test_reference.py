@@ -15,6 +15,7 @@ from landscape_cli.cli.main import main
 from landscape_cli.measure.checkpoint import load_into
 from landscape_cli.measure.lanczos import lanczos
 from landscape_cli.measure.losses import make_loss
+from landscape_cli.measure.precision import in_double
 from landscape_cli.measure.problem import make_problem
 from landscape_cli.measure.routes import make_objective
 from landscape_cli.profile import Profile
@@ -76,21 +77,25 @@ def test_the_surface_is_the_reference(
 
 @pytest.mark.slow
 def test_both_ends_of_the_spectrum_are_the_reference_in_float64(shared_data: SharedData) -> None:
-    """The products alone: the section's groups and halves would take as long again. An error is a residual squared."""
+    """Eigenvectors from float32 products, and their quotients uᵀHu from float64 ones: a residual's square from λ."""
     with np.load(shared_data(REFERENCE)) as held:
-        top, bottom = held["hessian_top"], held["hessian_bottom"]
+        wanted = np.r_[held["hessian_top"], np.ravel(held["hessian_bottom"])[:1]]
     model = resnet20()
     load_into(model, shared_data(CHECKPOINTS["resnet20"]))
     with np.load(shared_data("cifar10_subset.npz")) as held:
         images, labels = (torch.from_numpy(held[f"train_{what}"][:128]) for what in ("images", "labels"))
     pixels = DataSettings(scale=255, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
     splits = {"train": (images, labels, pixels)}
-    loss, cpu = make_loss(LossSettings(), {}), torch.device("cpu")
-    problem = make_problem(model.double().eval(), splits, loss, ModelSettings(), cpu, "float64")
-    objective, notes = make_objective(problem, problem.splits["train"], torch.arange(128), batch=32)
-    assert notes == ()
-    found = lanczos(objective.product, objective.size, top=5, bottom=1, tolerance=0.03, like=objective.like)
-    assert found.converged_top.all()
-    assert found.converged_bottom.all()
-    np.testing.assert_allclose(found.top, top, rtol=1e-5)
-    np.testing.assert_allclose(found.bottom, np.ravel(bottom)[:1], rtol=0.02)
+    problem = make_problem(model.eval(), splits, make_loss(LossSettings(), {}), ModelSettings(), torch.device("cpu"))
+    single, double = (
+        make_objective(each, each.splits["train"], torch.arange(128), batch=64)[0]
+        for each in (problem, in_double(problem))
+    )
+    found = lanczos(single.product, single.size, top=5, bottom=1, tolerance=1e-2, like=single.like)
+    vectors = torch.cat([found.top_vectors, found.bottom_vectors]).double()
+    products = torch.stack([double.product(vector) for vector in vectors])
+    values = ((vectors * products).sum(1) / (vectors**2).sum(1)).numpy()
+    residuals = (products - torch.from_numpy(values)[:, None] * vectors).norm(dim=1).numpy()
+    assert (residuals <= 2e-2 * np.abs(values)).all()
+    np.testing.assert_allclose(values[:5], wanted[:5], rtol=1e-5)
+    np.testing.assert_allclose(values[5], wanted[5], rtol=0.02)

@@ -559,3 +559,54 @@ def test_eta_lambda_over_two_and_settings_that_change_no_number(home: Path, caps
     assert stability["stderr"] == pytest.approx(0.05 * first["stderr"])
     assert scan("job.toml", "--hessian", "--set=hessian.time=1h", "-o", "run.h5") == 0  # nothing to do
     assert "learning_rate" in refused(capsys, 2, "job.toml", "--hessian", "--set=hessian.learning_rate=0", "-o", "x.h5")
+
+
+def test_samples_that_do_not_count_change_nothing() -> None:
+    torch.manual_seed(0)
+    inputs, targets = torch.randn(60, 4), torch.randint(3, (60,))
+    padded = torch.cat([inputs, torch.randn(40, 4)]), torch.cat([targets, torch.full((40,), -100)])
+    trees = []
+    for data in ((inputs, targets), padded):
+        torch.manual_seed(1)
+        made = {"data": (*data, DataSettings())}
+        problem = make_problem(nn.Linear(4, 3), made, make_loss(LossSettings(), {}), ModelSettings(), CPU)
+        trees.append(gradient_statistics(section("gradient", problem, GradientSettings())))
+    for name in ("norm", "covariance_trace"):
+        assert trees[0][name].value == pytest.approx(trees[1][name].value, rel=1e-5)
+    assert trees[0]["test"][ITSELF].value == pytest.approx(trees[1]["test"][ITSELF].value, rel=1e-5)
+
+
+def test_blocks_of_a_model_whose_norm_is_folded_into_a_convolution_of_one_dimension() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3)).eval()
+    made = {"data": (torch.randn(30, 2, 6), torch.randint(3, (30,)), DataSettings())}
+    problem = make_problem(model, made, make_loss(LossSettings(), {}), ModelSettings(), CPU)
+    layers = hessian_of(problem, per_layer=True)["per_layer"]
+    assert [layer["name"] for layer in layers] == list(problem.centre)
+    assert all(layer["top"][ITSELF].status == "ok" for layer in layers)
+
+
+def test_one_sample_is_reported(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scan("job.toml", "--all", "--set=data.train.samples=1", "-o", "run.h5") == 0
+    for name in ("text", "json", "csv", "markdown"):
+        assert main(["report", "run.h5", "--format", name]) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "key", "value"), [("sharpness", "keskar", 5), ("sharpness", "notes", 5), ("gradient", "sample_counts", 0)]
+)
+def test_a_forged_section_is_reported_without_a_crash(
+    home: Path, name: str, key: str, value: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert scan("job.toml", "--gradient", "--sharpness", "-o", "run.h5") == 0
+    profile = store.load("run.h5")
+    held = profile.sections[name]
+    forged = dataclasses.replace(
+        held,
+        settings={**held.settings, key: value} if key in held.settings else held.settings,
+        facts={**held.facts, key: value} if key in held.facts else held.facts,
+        arrays={**held.arrays, key: held.arrays[key] * value} if key in held.arrays else held.arrays,
+    )
+    sections = {**profile.sections, name: forged}
+    Path("forged.h5").write_bytes(store.image(dataclasses.replace(profile, sections=sections)))
+    assert main(["report", "forged.h5"]) in (0, 3)

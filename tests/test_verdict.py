@@ -11,13 +11,15 @@ import torch
 from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, Exact, form, turned
 from test_objective import problem_of
 from test_sections import exact_problem, linear, section
+from torch import nn
 
 from landscape_cli.analyse.verdict import verdict
-from landscape_cli.measure.objective import Objective
-from landscape_cli.measure.problem import Problem
+from landscape_cli.measure import hessian as hessians
+from landscape_cli.measure.losses import make_loss
+from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.routes import make_objective
-from landscape_cli.measure.ways import _last_layer
-from landscape_cli.settings import HessianSettings
+from landscape_cli.measure.ways import _last_layer, last_executed
+from landscape_cli.settings import DataSettings, HessianSettings, LossSettings, ModelSettings
 
 
 def judged(problem: Problem, **settings: Any) -> dict[str, Any]:
@@ -97,7 +99,7 @@ def test_a_separable_softmax_regression_is_a_slope_and_at_its_optimum_with_weigh
 @pytest.mark.slow
 def test_no_saddle_of_some_depth_is_ever_called_a_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fall of 0.03 to 0.3 within reach, τ = 0.01: a hundred of them, with noise that moves the gradient."""
-    monkeypatch.setattr(Objective, "curvature", lambda self, vectors, groups: torch.zeros(len(vectors), len(groups)))
+    monkeypatch.setattr(hessians, "curvatures", lambda objective, v, groups: torch.zeros(len(v), len(groups)))
     random = np.random.default_rng(0)
     kinds = []
     for seed in range(100):
@@ -186,3 +188,45 @@ def test_a_convex_model_with_flat_directions_has_a_verdict(digits: tuple[torch.T
     x = images.flatten(1).double()
     weight = torch.zeros(10, 64, dtype=torch.float64)
     assert judged(linear(x, labels, 10, "cross_entropy", weight + 0.05), products=60)["kind"] != "inconclusive"
+
+
+def wells(depths: tuple[float, ...], curvatures: tuple[float, ...], norm: float = 100.0) -> Exact:
+    """1 + Σ dᵢ·(exp(-cᵢxᵢ²/2dᵢ) - 1) + 2.5y²: hill tops of curvature -cᵢ from which the loss falls by dᵢ."""
+
+    def loss(*w: Any) -> Any:
+        falls = [d * (torch.exp(-c * x**2 / (2 * d)) - 1) for d, c, x in zip(depths, curvatures, w, strict=False)]
+        return 1 + sum(falls) + 2.5 * w[-2] ** 2 + 1e-9 * (w[-1] - norm) ** 2
+
+    return Exact("wells", loss, (), (*[0.0] * len(depths), 0.0, norm), ())
+
+
+def test_further_negative_eigenvalues_than_were_asked_for_leave_it_open() -> None:
+    """Two steep falls of half τ, and a third one of ten τ that is less steep."""
+    exact = wells((0.005, 0.005, 0.1), (10.0, 9.0, 1.0))
+    found = judged(exact_problem(exact, 1e-4, 200))
+    assert found["kind"] == "inconclusive"
+    assert "hessian.bottom" in found["reasons"][0]
+    assert judged(exact_problem(exact, 1e-4, 200), bottom=3)["kind"] == "saddle"
+
+
+def test_a_fall_much_narrower_than_the_reach_is_seen() -> None:
+    """A well of depth 1 and width 0.1 beside a weight of 1e5 that hardly matters: 0.01·‖θ‖ is a thousand."""
+    narrow = Exact(
+        "narrow", lambda x, y: 1 - torch.exp(-((x - 0.1) ** 2) / 2e-3) - torch.exp(-((x + 0.1) ** 2) / 2e-3)
+        + 1e-6 * (y - 1e5) ** 2, (), (0.0, 1e5), (),
+    )  # fmt: skip
+    assert judged(exact_problem(narrow, 1e-4, 200))["kind"] in ("saddle", "maximum")
+
+
+def test_the_head_is_the_layer_that_runs_last() -> None:
+    class Backwards(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.head, self.body = nn.Linear(4, 3), nn.Linear(5, 4)
+
+        def forward(self, x: torch.Tensor) -> Any:
+            return self.head(torch.relu(self.body(x)))
+
+    made = {"data": (torch.randn(20, 5), torch.randint(3, (20,)), DataSettings())}
+    problem = make_problem(Backwards(), made, make_loss(LossSettings(), {}), ModelSettings(), torch.device("cpu"))
+    assert last_executed(problem, (nn.Linear,)) == "head.weight"

@@ -56,7 +56,7 @@ class _Parts:
         total = share.sum()
         share = share / total if total > 0 else share
         square = max(0.0, float(share @ self.products @ share))
-        count = float(self.counts[keep].sum())
+        count = max(1.0, float(self.counts[keep].sum()))
         if self.exact:
             covariance = (float(self.squares[keep].sum()) - count * square) / max(1.0, count - 1)
         else:  # of the groups' means, times the samples of a group
@@ -135,6 +135,8 @@ def _critical(section: Section) -> dict[str, Any]:
     yes: the upper limit of that drop is at most τ.
     """
     ways = ways_of(section) if "way_changes" in section.arrays else []
+    if not ways and not section.arrays["layer_norms"].any():
+        return {"critical": "yes", "drop": Estimate.of(0.0)}
     if not ways:
         return {"critical": "not measured", "drop": Estimate.missing("not measured")}
     way, tau = ways[0], tau_of(section)

@@ -163,10 +163,11 @@ def _highest(section: Section, curves: Floats, found: Estimate) -> Estimate:
 
 def _keskar(section: Section) -> list[dict[str, Any]]:
     """100·(max over the box - L) / (1 + L) of each box. Keskar et al. 2017, metric 2.1 with A the identity."""
+    given = section.settings.get("keskar")
+    asked = given if isinstance(given, list) else []
     if "keskar_curves" not in section.arrays:
-        return []
+        return [{ITSELF: MISSING, "eps": eps, RESCALING: CHANGES} for eps in asked]
     pairs = zip(section.arrays["keskar_curves"], section.arrays["keskar_groups"], strict=True)
-    asked = list(section.settings.get("keskar", []))
     return [
         {ITSELF: _in_percent(section, curves, groups[1]), "eps": eps, RESCALING: CHANGES}
         for eps, (curves, groups) in zip(asked, pairs, strict=False)

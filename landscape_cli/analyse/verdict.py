@@ -31,7 +31,20 @@ def verdict(section: Section | None) -> dict[str, Any] | None:
     flaws = _flaws(section, ways)
     if flaws or not ways:
         return _said("inconclusive", flaws or ["no way could be tried"])
-    return _said(*_kind(ways, tau, arrays, section.number("decay", 0.0), _tried(ways, tau)))
+    kind, reasons = _kind(ways, tau, arrays, section.number("decay", 0.0), _tried(ways, tau))
+    if kind in ("plateau", "minimum") and _more_ways(section, ways, tau):
+        count = len(arrays["bottom"])
+        more = f"all {count} smallest eigenvalues are negative, and further ones may lead down: raise hessian.bottom"
+        return _said("inconclusive", [more, *reasons])
+    return _said(kind, reasons)
+
+
+def _more_ways(section: Section, ways: list[Way], tau: float) -> bool:
+    """Whether an eigenvalue that was not asked for may be so negative that the loss falls by τ within reach."""
+    bottom = section.arrays["bottom"]
+    last = float(bottom[-1]) + section.number("decay", 0.0)
+    found_all = len(bottom) >= section.number("parameters", np.inf)
+    return not found_all and last < 0 and -0.5 * last * float(ways[0].steps[-1]) ** 2 > tau
 
 
 def _said(kind: str, reasons: list[str]) -> dict[str, Any]:
@@ -76,13 +89,13 @@ def _kind(ways: list[Way], tau: float, arrays: Mapping[str, Floats], decay: floa
     slopes = [(way, step) for way, step in down if -way.slope * way.steps[step] >= 0.5 * -way.changes[step]]
     if slopes:
         way, step = _deepest(slopes)
-        arrived = "the run has not arrived; a separable cross-entropy without weight decay never does"
-        return "slope", [f"{_fall(way)}, along its gradient there: {arrived}", tried]
+        never = "" if decay else "; a separable cross-entropy without weight decay never does"
+        return "slope", [f"{_fall(way, decay)}, along its gradient there: the run has not arrived{never}", tried]
     if largest < -residual:
         return "maximum", [f"the largest eigenvalue is {largest:.3g}", tried]
     if down:
         way, step = _deepest(down)
-        return "saddle", [_fall(way), tried]
+        return "saddle", [_fall(way, decay), tried]
     if largest > residual and max(way.upper_drop for way in ways) <= tau:
         lowest = np.abs(arrays["bottom"] + decay) <= arrays["bottom_residuals"]
         degenerate = ["degenerate: an eigenvalue at the bottom is 0 within its residual"] if lowest.any() else []
@@ -94,12 +107,13 @@ def _deepest(down: list[tuple[Way, int]]) -> tuple[Way, int]:
     return min(down, key=lambda pair: float(pair[0].changes.min()))
 
 
-def _fall(way: Way) -> str:
-    """Where J is lowest along a way."""
+def _fall(way: Way, decay: float) -> str:
+    """Where J, the loss where there is no weight decay, is lowest along a way."""
     step = int(way.changes.argmin())
     share = way.steps[step] / way.steps[-1]
     drop, error = -way.changes[step], way.errors[step]
-    return f"along {way.spoken} the loss falls by {drop:.3g} ± {error:.1g} within {share:.2g} of 0.01·‖θ‖"
+    what = "J" if decay else "the loss"
+    return f"along {way.spoken} {what} falls by {drop:.3g} ± {error:.1g} within {share:.2g} of 0.01·‖θ‖"
 
 
 def _tried(ways: list[Way], tau: float) -> str:

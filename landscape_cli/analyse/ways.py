@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from landscape_cli.analyse.jackknife import stderr, without_each
+from landscape_cli.analyse.jackknife import stderr, student, without_each
 from landscape_cli.profile import TOLERANCE, Floats
 from landscape_cli.section import Section
 
@@ -74,5 +74,6 @@ def ways_of(section: Section) -> list[Way]:
     for name, changes, groups, penalties, slope in rows:
         errors = [stderr(replicates, sizes) for replicates in without_each(groups, sizes)]
         known = np.array([np.nan if error is None else error for error in errors])
+        known = known * student(max(1, int((sizes > 0).sum()) - 1)) / SURE  # of few groups the error is itself unsure
         made.append(Way(name, arrays["way_steps"], changes + penalties, known, float(slope)))
     return made

@@ -107,7 +107,8 @@ def _gradient(problem: Problem, ask: Ask) -> Tensor | None:
     split = next(iter(problem.splits.values()))
     groups = sample_groups(split, None, 0)
     objective, _ = make_objective(problem, split, torch.cat(groups), in_place_plan(problem).batch)
-    shares = (split.group_sizes / split.group_sizes.sum()).tolist()
+    sizes = torch.stack([split.weights[g.to(split.weights.device)].sum() for g in groups])
+    shares = (sizes / sizes.sum()).tolist()
     total = torch.zeros(objective.size, dtype=torch.float64)
     for group, share in zip(groups, shares, strict=True):
         total += share * objective.on(group).gradient()[1].cpu()

@@ -104,12 +104,17 @@ def _down(objective: Objective, seed: int) -> Measured:
 
 
 def sample_groups(split: Split, samples: int | None, seed: int) -> list[Tensor]:
-    """The rows of each sample group: those of the split, or of a seeded subset dealt anew."""
+    """The rows of each sample group: those of the split, or of a seeded subset dealt anew; of samples that count."""
     table = split.group_rows.cpu()
-    if samples is None or samples >= len(split):
-        return [rows[rows >= 0] for rows in table]
-    chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:samples].sort().values
-    return [chosen[rows[rows >= 0]] for rows in deal(samples, seed)]
+    groups = [rows[rows >= 0] for rows in table]
+    if samples is not None and samples < len(split):
+        chosen = torch.randperm(len(split), generator=torch.Generator().manual_seed(seed))[:samples].sort().values
+        groups = [chosen[rows[rows >= 0]] for rows in deal(samples, seed)]
+    counted = split.counted.cpu()
+    counting = [kept for rows in groups if len(kept := rows[counted[rows]])]
+    if not counting:
+        raise LandscapeError("none of the chosen samples has a target that counts", "choose more, or another seed")
+    return counting
 
 
 def _merged(groups: list[Tensor], problem: Problem) -> list[Tensor]:

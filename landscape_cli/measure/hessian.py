@@ -140,11 +140,12 @@ def _first(spectrum: Spectrum) -> tuple[float, float, float]:
 def _blocks(run: Run) -> Iterator[Objective]:
     """The objective as a function of one parameter tensor alone; none after a stop."""
     problem = run.objective.problem
+    whole, _ = make_objective(problem, run.objective.split, run.objective.rows, run.objective.batch, fold=False)
     for name, tensor in problem.centre.items():
         if run.budget.stopped:
             return
         yield replace(
-            run.objective,
+            whole,
             problem=replace(problem, centre={name: tensor}, parameters={name: problem.parameters[name]}),
         )
 

@@ -16,16 +16,19 @@ from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.perturb import Tick, every_group
 from landscape_cli.measure.reduce import reduce_groups
 from landscape_cli.measure.routes import probed
+from landscape_cli.measure.ways import last_executed
 from landscape_cli.profile import Floats
 
 Slopes = Callable[[Objective, list[Tensor], Tensor], Tensor]
 
 
 def last_linear(objective: Objective) -> str | None:
-    """The weight of the last linear layer; None where there is none, or it is tied or not selected."""
-    modules = objective.problem.model.named_modules()
-    weights = [f"{name}.weight".lstrip(".") for name, module in modules if isinstance(module, nn.Linear)]
-    return weights[-1] if weights and weights[-1] in objective.problem.centre else None
+    """The weight of the last linear layer of a pass; None where there is none that is selected, or it is tied."""
+    problem = objective.problem
+    name = last_executed(problem, (nn.Linear,))
+    held = [p for module in problem.model.modules() for p in module._parameters.values() if p is not None]
+    weight = dict(problem.model.named_parameters()).get(name or "")
+    return name if sum(p is weight for p in held) == 1 else None
 
 
 def relative_flatness(objective: Objective, name: str, probes: int, seed: int, tick: Tick) -> Floats:

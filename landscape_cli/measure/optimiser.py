@@ -34,6 +34,8 @@ def adam_in(tree: Any, model: nn.Module) -> tuple[Adam | None, str]:
     if named is None:
         return None, "Adam's state cannot be matched to the model's parameters without doubt"
     scale = {name: _scale(state[key], group) for name, (key, group) in named.items() if key in state}
+    if not all(bool((t.isfinite() & (t > 0)).all()) for t in scale.values()):
+        return None, "Adam's √v̂ + ε is not a positive number everywhere"
     return Adam(scale, float(groups[0]["betas"][0])), ""
 
 
@@ -51,15 +53,24 @@ def _is_adam(tree: Mapping[str, Any]) -> bool:
     if not isinstance(state, Mapping) or not isinstance(groups, list) or not groups or not state:
         return False
     entries = all(isinstance(e, Mapping) and {"step", "exp_avg_sq"} <= e.keys() <= MOMENTS for e in state.values())
+    entries = entries and all(_counted(e["step"]) for e in state.values())
     return entries and all(isinstance(g, Mapping) and _is_adam_s(g) for g in groups)
+
+
+def _counted(step: Any) -> bool:
+    """A positive number of steps, as a number or a tensor of one."""
+    known = isinstance(step, int | float) or (isinstance(step, Tensor) and step.numel() == 1)
+    return known and float(step) > 0
 
 
 def _is_adam_s(group: Mapping[str, Any]) -> bool:
     """RAdam's moments look the same; its groups know no AMSGrad."""
     betas = group.get("betas")
     numbers = isinstance(betas, tuple | list) and len(betas) == 2 and isinstance(group.get("eps"), float)
+    numbers = numbers and all(isinstance(beta, float) and 0 <= beta < 1 for beta in betas or ())
     rectified = "decoupled_weight_decay" in group and "amsgrad" not in group
-    return numbers and not rectified and isinstance(group.get("params"), list)
+    keys = group.get("params")
+    return numbers and not rectified and isinstance(keys, list) and all(isinstance(key, int | str) for key in keys)
 
 
 Slot = tuple[Any, Mapping[str, Any]]  # a key of the state, and the group it stands in
@@ -119,7 +130,7 @@ def _fits(slot: Slot, parameter: Tensor, state: Mapping[Any, Any]) -> bool:
 
 def _scale(entry: Mapping[str, Any], group: Mapping[str, Any]) -> Tensor:
     """√(v / (1 - β₂^step)) + ε."""
-    moment: Tensor = entry["max_exp_avg_sq" if group.get("amsgrad") else "exp_avg_sq"]
+    moment: Tensor = entry["max_exp_avg_sq" if group.get("amsgrad") and "max_exp_avg_sq" in entry else "exp_avg_sq"]
     corrected = moment.double() / (1 - float(group["betas"][1]) ** float(entry["step"]))
     made: Tensor = corrected.sqrt() + float(group["eps"])
     return made.to(torch.float32)

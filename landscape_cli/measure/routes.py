@@ -12,14 +12,20 @@ from landscape_cli.measure.data import Split
 from landscape_cli.measure.folding import differentiable
 from landscape_cli.measure.model import functional, out_of_memory
 from landscape_cli.measure.objective import ROUTES, Objective, double_backward, gradients_of
-from landscape_cli.measure.problem import Problem
+from landscape_cli.measure.precision import in_double
+from landscape_cli.measure.problem import Problem, free_bytes
 
 STEPS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # of a finite difference, in multiples of ‖θ‖
 AGREE = 1e-3  # relative to its norm, between two ways to one product
 PROBED = 8  # samples on which a way to products is tried
+SHORT = 1e-8  # the step of a finite difference that a product in float64 is compared with, in multiples of ‖θ‖
+ROOM = 0.1  # of the free memory that a copy in float64 may take
+REFERENCES = ("double backward", "double backward, native kernels", "forward over reverse")
 
 
-def make_objective(problem: Problem, split: Split, rows: Tensor, batch: int) -> tuple[Objective, tuple[str, ...]]:
+def make_objective(
+    problem: Problem, split: Split, rows: Tensor, batch: int, fold: bool = True
+) -> tuple[Objective, tuple[str, ...]]:
     """The objective by the fastest route that this model has, and what the user should know about it.
 
     A route is taken when it agrees with another one on a few samples; finite differences where there is no other.
@@ -28,12 +34,14 @@ def make_objective(problem: Problem, split: Split, rows: Tensor, batch: int) -> 
         LandscapeError: the loss has no gradient at all.
     """
     plain = Objective(problem, split, rows, batch, functional(problem.model, problem.settings))
-    found = ((name, _tried(plain, name)) for name in ("double backward", "double backward, native kernels"))
-    reference, wanted = next(((n, product) for n, product in found if product is not None), (None, None))
+    _first_derivative(plain)
+    reference = next((name for name in REFERENCES if _right(plain, name)), None)
+    wanted = None if reference is None else _tried(plain, reference)
     if reference is None or wanted is None:
-        _first_derivative(plain)
         return _by_differences(plain)
     for name in list(ROUTES)[: list(ROUTES).index(reference)]:
+        if ROUTES[name].folded and not fold:
+            continue
         candidate = _folded(plain) if ROUTES[name].folded else plain
         product = None if candidate is None else _tried(candidate, name)
         if candidate is not None and product is not None and _close(product, wanted):
@@ -41,15 +49,55 @@ def make_objective(problem: Problem, split: Split, rows: Tensor, batch: int) -> 
     return replace(plain, route=reference), ()
 
 
-def _tried(objective: Objective, route: str) -> Tensor | None:
+def _right(objective: Objective, route: str) -> bool:
+    """Whether a product is what gradients on both sides differ by: a layer's second derivative may be wrong, silently.
+
+    In float64, where a step is so short that it crosses no kink. Where there is no room or no float64, uᵀHv = vᵀHu.
+    """
+    if _tried(objective, route) is None:
+        return False
+    size = objective.size * torch.float64.itemsize
+    try:
+        few = _in_double(objective) if size < ROOM * free_bytes(objective.problem.device) else None
+        exact = None if few is None else _tried(replace(few, step=SHORT), "finite differences")
+        found = None if few is None else _tried(few, route)
+    except (RuntimeError, NotImplementedError, LandscapeError):
+        return _symmetric(objective, route)
+    if exact is None or found is None:
+        return _symmetric(objective, route)
+    return _close(found, exact) or not bool(found.isfinite().all())  # which the products themselves will say
+
+
+def _in_double(objective: Objective) -> Objective:
+    """The same of a few samples, in float64."""
+    rows, problem = probed(objective), objective.problem
+    part = objective.split.select(rows)
+    double = in_double(replace(problem, splits={part.name: part}))
+    forward = functional(double.model, problem.settings)
+    return Objective(double, double.splits[part.name], torch.arange(len(rows)), objective.batch, forward)
+
+
+def _symmetric(objective: Objective, route: str) -> bool:
+    """Whether uᵀHv = vᵀHu."""
+    one, other = (_tried(objective, route, seed) for seed in (0, 1))
+    if one is None or other is None:
+        return False
+    u, v = (_drawn(objective, seed).double().to(one) for seed in (0, 1))
+    scale = float(torch.maximum(one.norm(), other.norm()))
+    return bool(abs(float(u @ other - v @ one)) <= AGREE * scale) or not bool(one.isfinite().all())
+
+
+def _drawn(objective: Objective, seed: int) -> Tensor:
+    return torch.randn(objective.size, generator=torch.Generator().manual_seed(seed)).to(objective.like)
+
+
+def _tried(objective: Objective, route: str, seed: int = 0) -> Tensor | None:
     """A product with a random vector over a few samples; None where this route does not exist for the model."""
     few = replace(objective, rows=probed(objective), route=route)
     if ROUTES[route].product is double_backward and _once_differentiable(few):
         return None
-    draw = torch.Generator().manual_seed(0)
-    vector = torch.randn(objective.size, generator=draw).to(objective.like)
     try:
-        return few.product(vector).double()
+        return few.product(_drawn(objective, seed)).double()
     except (RuntimeError, NotImplementedError, LandscapeError) as error:
         if out_of_memory(error):
             raise
@@ -111,13 +159,21 @@ def _folded(plain: Objective) -> Objective | None:
     return replace(plain, forward=functional(module, plain.problem.settings), split=plain.split.channels_last())
 
 
-def _first_derivative(objective: Objective) -> None:
-    """Refuse a loss without a gradient."""
+def _first_derivative(plain: Objective) -> None:
+    """Refuse a loss that has no gradient, or does not depend on the parameters at all."""
+    few, why = plain.on(probed(plain)), ""
     try:
-        objective.on(probed(objective)).gradient()
+        with few.differentiating():
+            points = [p.requires_grad_() for p in few.point()]
+            loss = few.part_of_mean(points, few.rows)
+            if loss.requires_grad:
+                gradients_of(loss, points)
+            else:
+                why = "nothing in it depends on the selected parameters"
     except (RuntimeError, NotImplementedError) as error:
         if out_of_memory(error):
             raise
-        first = str(error).splitlines()[0]
+        why = str(error).splitlines()[0]
+    if why:
         hint = "is there a .detach(), .item() or numpy in the model or the loss?"
-        raise LandscapeError(f"the loss has no gradient: {first}", hint, ExitCode.INCONCLUSIVE) from error
+        raise LandscapeError(f"the loss has no gradient: {why}", hint, ExitCode.INCONCLUSIVE)

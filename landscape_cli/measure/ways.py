@@ -19,10 +19,11 @@ from landscape_cli.measure.evaluate import evaluate
 from landscape_cli.measure.lanczos import Spectrum
 from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.planner import in_place_plan
+from landscape_cli.measure.problem import Problem
 from landscape_cli.section import Measured
 
 REACH = 0.01  # of ‖θ‖: the longest step
-HALVINGS = 12  # steps: REACH·‖θ‖, half of it, a quarter, …
+HALVINGS = 20  # steps: REACH·‖θ‖, half of it, a quarter, …
 
 
 def halves(rows: Tensor, seed: int) -> tuple[Tensor, Tensor]:
@@ -65,13 +66,29 @@ def _last_layer(objective: Objective) -> Tensor:
 
     Where they are tied to another layer's they are moved for both.
     """
-    problem = objective.problem
-    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-    heads = [module.weight for module in problem.model.modules() if isinstance(module, kinds)]
-    named = {id(parameter): name for name, parameter in problem.model.named_parameters() if name in problem.centre}
-    last = next((named[id(weight)] for weight in reversed(heads) if id(weight) in named), None)
-    parts = [t if n == last else torch.zeros_like(t) for n, t in problem.centre.items()]
+    last = last_executed(objective.problem, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    parts = [t if n == last else torch.zeros_like(t) for n, t in objective.problem.centre.items()]
     return torch.cat([part.reshape(-1) for part in parts]).to(objective.like)
+
+
+def last_executed(problem: Problem, kinds: tuple[type[nn.Module], ...]) -> str | None:
+    """The selected parameter that is the weight of the last layer of these kinds in a pass; None if there is none."""
+    named = {id(parameter): name for name, parameter in problem.model.named_parameters() if name in problem.centre}
+    seen: list[str] = []
+
+    def note(layer: nn.Module, args: object, answer: object) -> None:
+        if id(layer.weight) in named:
+            seen.append(named[id(layer.weight)])
+
+    layers = [module for module in problem.model.modules() if isinstance(module, kinds)]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    try:
+        with problem.measuring():
+            problem.forward(next(iter(problem.splits.values())).rows(slice(0, 1), problem.device)[0])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen[-1] if seen else None
 
 
 def judge(objective: Objective, found: Iterator[tuple[str, Tensor]], split: Split) -> Measured:

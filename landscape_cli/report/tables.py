@@ -71,6 +71,10 @@ LEGEND: dict[str, tuple[str, str]] = {
     "hessian.per_layer.top": ("loss/parameter²", "largest eigenvalue of one parameter tensor's own block"),
     "hessian.per_layer.trace": ("loss/parameter²", "trace of that block"),
 }
+EVIDENCE = (
+    "these compare runs of one set-up (architecture, data, recipe) well; they do not rank unrelated models, and can "
+    "anti-correlate with generalisation (Dziugaite et al. 2020; Andriushchenko et al. 2023)"
+)
 SLICE = "A slice's minimum is a statement about the slice, not about the loss in all its parameters."
 
 
@@ -150,7 +154,7 @@ def _section(run: Run, name: str) -> Table:
     facts = section.facts
     told = [f"{facts.get('samples', '?')} samples of {section.settings.get('split', '?')}"]
     if name == "gradient":
-        told.append(f"critical, a point where the gradient is 0: {run.tree[name]['critical']}")
+        told.append(f"critical, no step down the gradient up to 0.01·‖θ‖ matters: {run.tree[name]['critical']}")
         told.append(f"per-sample gradients: {facts.get('per_sample', '?')}")
         told += [
             f"{kind}: {', '.join(names)}" for kind in ("vanishing", "exploding") if (names := run.tree[name][kind])
@@ -190,7 +194,9 @@ def _sharpness(run: Run) -> Table:
     told.append(f"{asked.get('draws', '?')} pairs of random perturbations")
     told.append(f"maxima over {asked.get('starts', '?')} starts of {asked.get('ascent', '?')} steps")
     told += [f"{zeros} parameters are 0, which no σ or ρ in proportion moves"] if (zeros := facts.get("zeros")) else []
-    told += [str(note) for note in facts.get("notes", [])]
+    told += section.texts("notes")
+    told += [f"out of time: {part}" for part in section.texts("out_of_time")]
+    told.append(EVIDENCE)
     return Table("Sharpness at the checkpoint", ("metric", "value", "what it is"), rows, plain("; ".join(told)))
 
 
