@@ -379,3 +379,22 @@ def test_the_curvature_of_each_group_is_that_of_its_dense_hessian(
     found = curvature.curvatures(objective, vectors, groups)
     exact = [[float(v @ dense(problem, split, group) @ v) for group in groups] for v in vectors]
     torch.testing.assert_close(found, torch.tensor(exact, dtype=torch.float64), rtol=1e-9, atol=1e-12)
+
+
+def test_a_point_on_a_kink_has_the_second_derivative_that_autograd_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Biases of 0 on inputs of 0: every ReLU is at its kink, where finite differences grow as their step shrinks."""
+
+    def at_the_kink() -> nn.Module:
+        first = nn.Linear(4, 6)
+        nn.init.zeros_(first.bias)
+        return nn.Sequential(first, nn.ReLU(), nn.Linear(6, 3))
+
+    def half_zeros(count: int) -> tuple[Tensor, Tensor]:
+        inputs, targets = rows(count)
+        inputs[::2] = 0.0
+        return inputs, targets
+
+    monkeypatch.setitem(MODELS, "kink", (at_the_kink, half_zeros, ""))
+    problem, split = problem_of("kink")
+    objective, notes = make_objective(problem, split, torch.arange(23), batch=23)
+    assert (objective.route, notes) == ("double backward", ())

@@ -96,6 +96,31 @@ def test_a_separable_softmax_regression_is_a_slope_and_at_its_optimum_with_weigh
     assert judged(dataclasses.replace(optimum, loss=loss), products=1000)["kind"] in ("minimum", "plateau")
 
 
+def test_softmax_regression_with_weight_decay_at_its_optimum_is_a_minimum() -> None:
+    """Two inputs of small scale that matter, and one of large scale that does not: τ is well within 0.01·‖θ‖."""
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(20_000, 3, dtype=torch.float64, generator=draw) * torch.tensor([0.1, 0.1, 10.0])
+    true = torch.tensor([[30.0, 0, 0], [-15, 26, 0], [-15, -26, 0]], dtype=torch.float64)
+    labels = torch.multinomial((x @ true.T).softmax(1), 1, generator=draw)[:, 0]
+    weight = torch.zeros(3, 3, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [weight], max_iter=5000, tolerance_grad=1e-12, tolerance_change=1e-16, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        loss = torch.nn.functional.cross_entropy(x @ weight.T, labels) + 0.5e-4 * (weight**2).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss
+
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
+    assert weight.grad is not None
+    assert float(weight.grad.norm()) < 1e-6
+    optimum = linear(x, labels, 3, "cross_entropy", weight.detach())
+    loss = dataclasses.replace(optimum.loss, settings=dataclasses.replace(optimum.loss.settings, weight_decay=1e-4))
+    assert judged(dataclasses.replace(optimum, loss=loss))["kind"] == "minimum"
+
+
 @pytest.mark.slow
 def test_no_saddle_of_some_depth_is_ever_called_a_minimum(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fall of 0.03 to 0.3 within reach, τ = 0.01: a hundred of them, with noise that moves the gradient."""
