@@ -610,3 +610,8 @@ def test_a_forged_section_is_reported_without_a_crash(
     sections = {**profile.sections, name: forged}
     Path("forged.h5").write_bytes(store.image(dataclasses.replace(profile, sections=sections)))
     assert main(["report", "forged.h5"]) in (0, 3)
+
+
+def test_the_plan_says_how_many_products_a_section_may_take(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scan("job.toml", "--hessian", "--set=hessian.density=true", "--plan") == 0
+    assert "at most 1430 products" in capsys.readouterr().out

@@ -217,7 +217,9 @@ class Scan:
         from landscape_cli.measure.sections import STEPS, measured
 
         unit, most = STEPS[name]
-        with progress(f"{name}, at most", 0, most(getattr(self.job, name), problem), unit) as advance:
+        total = most(getattr(self.job, name), problem)
+        CONSOLE.note(f"{name}: at most {total} {unit}")
+        with progress(f"{name}, at most", 0, total, unit) as advance:
 
             def ask(steps: int) -> bool:
                 advance(steps)

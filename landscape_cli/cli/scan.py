@@ -195,6 +195,7 @@ def plan_lines(job: Job, needed: int) -> str:
     from landscape_cli.measure.forecast import forecast
     from landscape_cli.measure.memory import keep_freed_memory
     from landscape_cli.measure.scan import load_planes, load_problem
+    from landscape_cli.measure.sections import STEPS
 
     loaded = load_problem(job, store.READERS)
     problem = loaded.problem
@@ -208,6 +209,7 @@ def plan_lines(job: Job, needed: int) -> str:
     most = max((len(plane.directions) for plane in planes), default=0)
     cost = forecast(problem, plan, choice.seconds, most)
     points = sum(len(plane.coordinates) for plane in planes)
+    counts = [(name, STEPS[name]) for name in sections_asked(job)]
     table: list[tuple[str, Any]] = [
         *_computed_first(job, asked),
         ("points", points),
@@ -221,6 +223,7 @@ def plan_lines(job: Job, needed: int) -> str:
         ("memory: directions", _size(cost.bytes_directions)),
         ("memory: samples", _size(cost.bytes_samples)),
         ("memory: one pass, about", _size(cost.bytes_pass)),
+        *[(name, f"at most {most(getattr(job, name), problem)} {unit}") for name, (unit, most) in counts],
         ("file", _size(needed)),
     ]
     return "".join(f"{label:<32} {value}\n" for label, value in table)
