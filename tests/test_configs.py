@@ -60,7 +60,8 @@ def test_between_ends_at_the_other_checkpoint(tmp_path: Path) -> None:
 
 
 def test_every_job_file_is_tried_here() -> None:
-    assert {path.stem for path in CONFIGS.glob("*.toml")} == {"line", "plane", "between", "ci-quick", "transformer"}
+    tried = {"line", "plane", "between", "ci-quick", "checkpoint", "transformer"}
+    assert {path.stem for path in CONFIGS.glob("*.toml")} == tried
 
 
 @pytest.mark.parametrize("kind", ["transformer", "lstm"])
