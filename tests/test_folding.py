@@ -206,7 +206,7 @@ def test_a_strategy_that_raises_whatever_is_dropped_and_said(monkeypatch: pytest
     assert choice.plan.strategy == "in place"
     assert any("IndexError: tuple index" in note for note in choice.notes)
     with pytest.raises(LandscapeError, match="IndexError"):
-        planner.choose(problem, [plane], RunSettings(strategy="folded"))
+        planner.choose(replace(problem, run=RunSettings(strategy="folded")), [plane])
 
 
 def test_a_stored_plan_that_gives_other_numbers_on_a_new_plane_does_not_suit(monkeypatch: pytest.MonkeyPatch) -> None:

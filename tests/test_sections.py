@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import shlex
 import signal
 import weakref
 from collections.abc import Callable
@@ -29,6 +31,7 @@ from landscape_cli.cli.main import main
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.measure import gradient as gradients
 from landscape_cli.measure import hessian as hessians
+from landscape_cli.measure import notebook
 from landscape_cli.measure.curvature import curvatures
 from landscape_cli.measure.gradient import measure_gradient
 from landscape_cli.measure.hessian import measure_hessian
@@ -432,6 +435,49 @@ def test_a_section_that_is_stopped_is_measured_by_the_next_run(
     whole, resumed = (store.load(file).sections[name] for file in ("whole.h5", "run.h5"))
     for key, array in whole.arrays.items():
         assert np.array_equal(array, resumed.arrays[key]), key
+
+
+def test_a_forced_section_is_kept_until_the_new_one_is_there(
+    home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("job.toml", "--only=hessian", "-o", "run.h5")
+    assert scan(*asked) == 0
+    before = store.load("run.h5").sections["hessian"].arrays
+    capsys.readouterr()
+
+    def interrupted(problem: Problem, settings: Any, ask: Callable[[int], bool]) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setitem(SECTIONS, "hessian", interrupted)
+        assert scan(*asked, "--set=hessian.top=2", "--force=hessian") == 130
+    told = capsys.readouterr().err
+    assert "hessian not measured" in told
+    held = store.load("run.h5").sections["hessian"]
+    assert held.complete
+    assert all(np.array_equal(held.arrays[key], array) for key, array in before.items())
+    resume = re.search(r"^resume: landscape (.*)$", told, re.MULTILINE)
+    assert resume is not None
+    assert main(shlex.split(resume[1])) == 0
+    assert len(store.load("run.h5").sections["hessian"].arrays["top"]) == 2
+
+
+class Narrow(nn.Linear):
+    """Takes five samples at most in one pass."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        assert inputs.shape[0] <= 5
+        return super().forward(inputs)
+
+
+def test_samples_per_pass_are_those_asked_for_in_every_section() -> None:
+    torch.manual_seed(0)
+    data = (torch.randn(40, 3), torch.randint(0, 2, (40,)))
+    sections = {"gradient": {}, "hessian": {"per_layer": True}, "sharpness": {"fisher_rao": True}}
+    found = notebook.scan(Narrow(3, 2), data, x=None, batch_size=5, sections=sections)
+    assert all(section.complete for section in found.sections.values())
+    with pytest.raises(LandscapeError, match="40 <= 5"):
+        notebook.scan(Narrow(3, 2), data, x=None, sections=sections)
 
 
 @pytest.mark.parametrize("name", ["top_residuals", "top_groups", "trace_exact", "group_sizes"])

@@ -302,7 +302,7 @@ def test_a_candidate_that_disagrees_with_a_plain_pass_is_dropped_and_named(
     assert choice.plan.strategy != "folded"
     assert any(note.startswith("folded: it gives") for note in choice.notes)
     with pytest.raises(LandscapeError, match="where a plain pass gives"):
-        planner.choose(problem, [plane], RunSettings(strategy="folded"))
+        planner.choose(replace(problem, run=RunSettings(strategy="folded")), [plane])
 
 
 @pytest.mark.parametrize(
@@ -336,16 +336,18 @@ def test_what_is_asked_for_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     problem, plane, _ = case("perceptron")
     for short in (0.0, 1e9):
         monkeypatch.setattr(planner, "SHORT", short)
-        plan = planner.choose(problem, [plane], RunSettings(strategy="vmap", batch_size=5, points_per_pass=3)).plan
+        plan = planner.choose(
+            replace(problem, run=RunSettings(strategy="vmap", batch_size=5, points_per_pass=3)), [plane]
+        ).plan
         assert (plan.strategy, plan.batch, plan.points_per_pass) == ("vmap", 5, 3)
     with pytest.raises(LandscapeError, match="unknown strategy"):
-        planner.choose(problem, [plane], RunSettings(strategy="stakced"))
+        planner.choose(replace(problem, run=RunSettings(strategy="stakced")), [plane])
     other, along, _ = case("recurrent")
     with pytest.raises(LandscapeError, match="no stack"):
-        planner.choose(other, [along], RunSettings(strategy="stacked"))
+        planner.choose(replace(other, run=RunSettings(strategy="stacked")), [along])
     problem, plane, _ = case("perceptron", "float64")
     with pytest.raises(LandscapeError, match="no layer to fold"):
-        planner.choose(problem, [plane], RunSettings(strategy="folded"))
+        planner.choose(replace(problem, run=RunSettings(strategy="folded")), [plane])
 
 
 def test_a_candidate_that_does_not_fit_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -556,7 +558,7 @@ def test_what_a_trace_would_freeze_is_refused(name: str, monkeypatch: pytest.Mon
 def test_in_place_takes_a_model_that_needs_the_plain_layout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(MODELS, "viewing", ODD["viewing"])
     problem, plane, _ = case("viewing")
-    plan = planner.choose(problem, [plane], RunSettings(strategy="in place")).plan
+    plan = planner.choose(replace(problem, run=RunSettings(strategy="in place")), [plane]).plan
     assert (plan.strategy, plan.channels_last) == ("in place", False)
 
 
@@ -566,7 +568,7 @@ def test_only_a_traced_model_is_measured_several_batches_at_a_time(monkeypatch: 
     for strategy, several in (("in place", False), ("folded", True)):
         base = Plan(strategy, 8, 1, 2)
         with problem.measuring():
-            tried = list(planner.Bench(problem, [plane], RunSettings(), base, 1.0)._other_threads(base))
+            tried = list(planner.Bench(problem, [plane], base, 1.0)._other_threads(base))
         assert any(plan.workers > 1 for plan in tried) is several
 
 
@@ -616,7 +618,7 @@ def test_a_batch_that_does_not_fit_is_halved_before_anything_is_timed() -> None:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     problem.model.register_forward_pre_hook(greedy)
-    plan = planner.choose(problem, [plane], RunSettings(strategy="in place")).plan
+    plan = planner.choose(replace(problem, run=RunSettings(strategy="in place")), [plane]).plan
     assert (plan.strategy, plan.batch) == ("in place", 8)  # 33, 16, 8
 
 
@@ -625,7 +627,7 @@ def test_no_more_points_are_measured_in_a_pass_than_copies_of_the_weights_fit(mo
     weights = sum(t.numel() * 4 for t in problem.centre.values())
     monkeypatch.setattr(planner, "free_bytes", lambda device: 55 * weights)
     assert planner.choose(problem, [plane]).plan.points_per_pass == 5
-    assert planner.choose(problem, [plane], RunSettings(points_per_pass=7)).plan.points_per_pass == 7
+    assert planner.choose(replace(problem, run=RunSettings(points_per_pass=7)), [plane]).plan.points_per_pass == 7
 
 
 def test_what_holds_the_weights_many_times_is_not_tried_where_they_hardly_fit(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,9 +71,10 @@ class Scan:
             notes += () if existing else self._precision(problem, planes)
             profile = self._start(existing, problem, planes, plan, loaded.files, notes)
             kept = dict(existing.sections) if existing else {}
-            profile = replace(profile, sections={**kept, **missing})
+            held = {name: section for name, section in kept.items() if section.complete}  # until they are replaced
+            profile = replace(profile, sections={**kept, **missing, **held})
             derived.keep(profile)
-            return self._measure(profile, problem, wanted, list(missing), plan, stop)
+            return self._measure(profile, problem, wanted, missing, plan, stop)
 
     def _existing(self) -> Profile | None:
         """What the output holds already, unless all of it is to be replaced."""
@@ -110,7 +111,7 @@ class Scan:
     def _chosen(self, problem: Problem, planes: list[Plane]) -> Plan:
         from landscape_cli.measure import planner
 
-        choice = planner.choose(problem, planes, self.job.run)
+        choice = planner.choose(problem, planes)
         for note in choice.notes:
             CONSOLE.detail(f"not {note}")
         return choice.plan
@@ -183,13 +184,15 @@ class Scan:
         return jobs.joined(existing.provenance.job, Path(existing.provenance.folder), self.job)
 
     def _measure(
-        self, profile: Profile, problem: Problem, wanted: list[Plane], sections: list[str], plan: Plan, stop: Stop
-    ) -> int:
+        self, profile: Profile, problem: Problem, wanted: list[Plane], sections: Mapping[str, Section], plan: Plan,
+        stop: Stop,
+    ) -> int:  # fmt: skip
         from landscape_cli.measure.scan import fill
 
         saver = store.Saver(self.path)
         saver.save(profile)
         done, total = profile.done
+        left = dict(sections)
         try:
             with progress("scan", done, total) as advance:
                 for plane in wanted:
@@ -202,18 +205,20 @@ class Scan:
                             break
                     if stop.wanted():
                         break
-            for name in sections:
-                if not stop.wanted():
-                    profile = self._with_section(profile, problem, name, stop)
+            for name, section in sections.items():
+                found = None if stop.wanted() else self._section(section, name, problem, stop)
+                if found is not None:
+                    profile = replace(profile, sections={**profile.sections, name: found})
+                    del left[name]
                     saver.save(profile)
         finally:
             if profile.complete:
                 profile = profile.with_provenance(finished=files.now())
             saver.save(profile)
-        return self._end(profile, stop, wanted, sections)
+        return self._end(profile, stop, wanted, list(left))
 
-    def _with_section(self, profile: Profile, problem: Problem, name: str, stop: Stop) -> Profile:
-        """The profile with one section measured, unless it was stopped."""
+    def _section(self, section: Section, name: str, problem: Problem, stop: Stop) -> Section | None:
+        """The section measured, unless it was stopped."""
         from landscape_cli.measure.sections import STEPS, measured
 
         unit, most = STEPS[name]
@@ -225,16 +230,15 @@ class Scan:
                 advance(steps)
                 return stop.wanted()
 
-            found = measured(profile.sections[name], name, self.job, problem, ask)
-        return profile if found is None else replace(profile, sections={**profile.sections, name: found})
+            return measured(section, name, self.job, problem, ask)
 
-    def _end(self, profile: Profile, stop: Stop, wanted: list[Plane], sections: list[str]) -> int:
+    def _end(self, profile: Profile, stop: Stop, wanted: list[Plane], unfinished: list[str]) -> int:
         done, total = profile.done
-        unfinished = [name for name in sections if not profile.sections[name].complete]
         if unfinished or not all(profile.planes[plane.name].complete for plane in wanted):
             left = f", {' and '.join(unfinished)} not measured" if unfinished else ""
             CONSOLE.note(f"stopped by {stop.why}: {done} of {total} points are in {self.path.name}{left}")
-            CONSOLE.note(f"resume: {shlex.join(profile.provenance.argv)}")
+            kept = self.force in unfinished and profile.sections[self.force].complete
+            CONSOLE.note(f"resume: {shlex.join(CONSOLE.argv if kept else profile.provenance.argv)}")
             return stop.code or ExitCode.INTERRUPTED
         refuse_all_nan(profile, [plane.name for plane in wanted])
         with_them = "".join(f", {name}" for name in profile.sections)

@@ -204,7 +204,7 @@ def plan_lines(job: Job, needed: int) -> str:
         job, loaded, store.READERS, {n: stand_ins(problem, specs, job.eigenvectors) for n, specs in asked.items()}
     )
     keep_freed_memory()  # as the scan will
-    choice = planner.choose(problem, planes, job.run)
+    choice = planner.choose(problem, planes)
     plan = choice.plan
     most = max((len(plane.directions) for plane in planes), default=0)
     cost = forecast(problem, plan, choice.seconds, most)

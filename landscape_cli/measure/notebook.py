@@ -119,12 +119,12 @@ def _measured(
         x, y = Axis.of(asked.x), None if asked.y is None else Axis.of(asked.y)
         grid_bytes(name, x, y, len(splits), len(job.loss.metrics))
     here, precision = _place(model, device, dtype)
-    problem = _problem(here, splits, make_loss(job.loss, code), job.model, precision)
+    problem = _problem(here, splits, make_loss(job.loss, code), job, precision)
     planes = []
     for name, asked in job.planes.items():
         vectors = derive(problem, derived_in(asked), job.eigenvectors, _go_on)
         planes.append(make_plane(name, asked, problem, job.model, job.folder, {}, vectors))
-    plan = planner.choose(problem, planes, job.run).plan
+    plan = planner.choose(problem, planes).plan
     provenance = make_provenance(problem, plan, {f"planes.{n}": plane.seed or 0 for n, plane in job.planes.items()})
     centre = measure_centre(problem, plan)
     records = {plane.name: new_record(problem, plane, centre, plan) for plane in planes}
@@ -193,9 +193,9 @@ def _place(model: nn.Module, device: str | None, dtype: str | None) -> tuple[nn.
     return (model if same else place(copy.deepcopy(model), target, wanted)), wanted
 
 
-def _problem(model: nn.Module, source: Mapping[str, Any], loss: Loss, settings: ModelSettings, dtype: str) -> Problem:
+def _problem(model: nn.Module, source: Mapping[str, Any], loss: Loss, job: Job, dtype: str) -> Problem:
     rows = DataSettings()
     made = {name: (*materialise(split, rows), rows) for name, split in source.items()}
     device = next(iter(model.parameters())).device
     code = {"model": callable_hash(type(model)), "layers": hashlib.sha256(repr(model).encode()).hexdigest()}
-    return make_problem(model, made, loss, settings, torch.device(device), dtype, code)
+    return make_problem(model, made, loss, job.model, torch.device(device), dtype, code, job.run)

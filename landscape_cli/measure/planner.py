@@ -61,19 +61,19 @@ class Trial:
     seconds: float
 
 
-def choose(problem: Problem, planes: Sequence[Plane] = (), settings: RunSettings | None = None) -> Choice:
-    """The plan for these planes.
+def choose(problem: Problem, planes: Sequence[Plane] = ()) -> Choice:
+    """The plan for these planes, as far as the problem leaves it open.
 
     Raises:
         LandscapeError: a strategy is asked for that there is not, or that this model does not have.
     """
-    asked = settings or RunSettings()
-    if asked.strategy is not None and asked.strategy not in STRATEGIES:
-        raise one_of("strategy", asked.strategy, [*STRATEGIES])
+    asked = problem.run.strategy
+    if asked is not None and asked not in STRATEGIES:
+        raise one_of("strategy", asked, [*STRATEGIES])
     points = sum(len(plane.coordinates) for plane in planes)
     with problem.measuring():
-        base, slow = _that_fits(problem, planes, _in_place(problem, asked))
-        bench = Bench(problem, planes, asked, base, slow)
+        base, slow = _that_fits(problem, planes, _in_place(problem))
+        bench = Bench(problem, planes, base, slow)
         return bench.by_rule() if points * slow < SHORT else bench.by_time(points)
 
 
@@ -93,7 +93,7 @@ def _that_fits(problem: Problem, planes: Sequence[Plane], plan: Plan) -> tuple[P
 def suits(problem: Problem, planes: Sequence[Plane], plan: Plan) -> bool:
     """True if every plane can be measured by this plan, and agrees with a plain pass."""
     with problem.measuring():
-        return Bench(problem, planes, RunSettings(), plan, 0.0)._fault(plan) is None
+        return Bench(problem, planes, plan, 0.0)._fault(plan) is None
 
 
 @dataclass(frozen=True)
@@ -102,9 +102,13 @@ class Bench:
 
     problem: Problem
     planes: Sequence[Plane]
-    asked: RunSettings
     base: Plan
     slow: float
+
+    @property
+    def asked(self) -> RunSettings:
+        """What is not to be chosen."""
+        return self.problem.run
 
     def by_rule(self) -> Choice:
         """The first of the usual order that this model has and that agrees with a plain pass."""
@@ -287,14 +291,14 @@ def _fastest(trials: list[Trial], notes: list[str]) -> Choice:
 
 
 def in_place_plan(problem: Problem) -> Plan:
-    """A plain pass with batches whose largest activation is small enough for the caches."""
+    """A plain pass with the batches asked for, else such that the largest activation fits the caches."""
     with problem.measuring():
-        return _in_place(problem, RunSettings())
+        return _in_place(problem)
 
 
-def _in_place(problem: Problem, asked: RunSettings) -> Plan:
+def _in_place(problem: Problem) -> Plan:
     """Weights in place, one point per pass; as many samples as keep the largest activation at 8 MB."""
-    wanted = asked.batch_size or min(BATCH_CAP, ACTIVATION_BYTES // max(1, activation_bytes(problem)))
+    wanted = problem.run.batch_size or min(BATCH_CAP, ACTIVATION_BYTES // max(1, activation_bytes(problem)))
     return Plan("in place", max(1, min(wanted, _most(problem))), 1, torch.get_num_threads())
 
 
@@ -337,7 +341,7 @@ def _plain(
     problem: Problem, directions: Sequence[Direction], batchnorm: str, point: Floats, batch: int
 ) -> Mapping[str, float]:
     """The losses at a point by a plain pass of the model."""
-    in_place = _in_place(problem, RunSettings(batch_size=batch))
+    in_place = _in_place(replace(problem, run=RunSettings(batch_size=batch)))
     prepare(problem, directions, batchnorm, in_place)(point)  # moves the weights
     return {name: plain_loss(problem, split, batch) for name, split in problem.splits.items()}
 

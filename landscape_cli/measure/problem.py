@@ -23,7 +23,7 @@ from landscape_cli.measure.losses import CLASS_LOSSES, Loss, class_dim
 from landscape_cli.measure.model import DTYPES, attributes_kept, cast, check_model, forward_of
 from landscape_cli.measure.optimiser import Adam
 from landscape_cli.measure.usercode import combined
-from landscape_cli.settings import DataSettings, LossSettings, ModelSettings
+from landscape_cli.settings import DataSettings, LossSettings, ModelSettings, RunSettings
 
 Tensors = dict[str, Tensor]
 
@@ -38,6 +38,7 @@ class Problem:
         centre, centre_buffers: master copies of their checkpoint values (float32, or float64 when the model is).
         hashes: SHA-256 of weights, data, loss, code, parameters and dtype: what a resumed run must share.
         facts: counts of parameters, and ½·wd·‖θ‖² with its weight decay.
+        run: how passes are to be made, as far as that is asked for; no number depends on it.
     """
 
     model: nn.Module
@@ -53,6 +54,7 @@ class Problem:
     dtype: str
     hashes: Mapping[str, str]
     facts: Mapping[str, Any]
+    run: RunSettings
     adam: tuple[Adam | None, str] = (None, "")  # the optimiser's state beside the weights, or why there is none
     copies: bool = False  # each pass has inputs of its own, because the model changes them in place
 
@@ -106,9 +108,9 @@ def make_problem(
     device: torch.device,
     dtype: str = "float32",
     code: Mapping[str, str] | None = None,
-    most: int | None = None,
+    run: RunSettings | None = None,
 ) -> Problem:
-    """A checked problem from a model that holds its checkpoint's weights; `most` samples at most in one pass.
+    """A checked problem from a model that holds its checkpoint's weights.
 
     Raises:
         LandscapeError: nothing to measure, data that do not fit the model or the loss, a model that answers
@@ -137,9 +139,10 @@ def make_problem(
     problem = Problem(
         model, {n: p.data for n, p in chosen.items()}, dict(floating), centre, centre_buffers, made, loss,
         settings, forward_of(model, settings), device, dtype, hashes, _facts(named, centre, loss.settings),
+        run or RunSettings(),
     )  # fmt: skip
     with problem.measuring():
-        hasty = [_probe(problem, split, min(PROBE, most or PROBE)) for split in made.values()]
+        hasty = [_probe(problem, split, min(PROBE, problem.run.batch_size or PROBE)) for split in made.values()]
     return replace(problem, copies=any(hasty))
 
 

@@ -107,9 +107,9 @@ def _tried(objective: Objective, route: str, seed: int = 0) -> Tensor | None:
 
 
 def probed(objective: Objective) -> Tensor:
-    """The first few of the samples that count."""
+    """The first few of the samples that count, as many as a pass takes."""
     counted = objective.split.counted.cpu()[objective.rows]
-    return objective.rows[counted][:PROBED]
+    return objective.rows[counted][: min(PROBED, objective.batch)]
 
 
 def _once_differentiable(objective: Objective) -> bool:

@@ -67,7 +67,7 @@ def load_problem(job: Job, readers: Readers) -> Loaded:
     samples = {name: (*load_samples(job, name, readers), settings) for name, settings in job.data.items()}
     loss = load_loss(job)
     with memory_named(job.run.batch_size or PROBE):
-        problem = make_problem(model, samples, loss, job.model, device, job.run.dtype, code, job.run.batch_size)
+        problem = make_problem(model, samples, loss, job.model, device, job.run.dtype, code, job.run)
     problem = replace(problem, adam=adam)
     files = {f"{FILE}checkpoint": sha256, f"{FILE}factory": factory.sha256}
     return Loaded(problem, factory, files, notes)
