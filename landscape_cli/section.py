@@ -95,6 +95,7 @@ SECTION_ARRAYS: dict[str, dict[str, tuple[str, str, str]]] = {
         "layer_traces": ("Lq", "loss/parameter^2", "estimates of the trace of each block"),
         "density_nodes": ("rn", "loss/parameter^2", "nodes of the spectral density, by start"),
         "density_weights": ("rn", "1", "their weights, which sum to 1 per start"),
+        "density_residuals": ("rn", "loss/parameter^2", "norm of Hu - node u: how far each weight may be spread"),
     },
     "sharpness": {
         "group_sizes": ("G", "1", "weight of each sample group"),
@@ -119,7 +120,7 @@ OPTIONAL_ARRAYS: tuple[tuple[str, ...], ...] = (
     tuple(WAYS),
     ("adam_top", "adam_residuals", "adam_converged"),
     ("layer_top", "layer_residuals", "layer_converged", "layer_traces"),
-    ("density_nodes", "density_weights"),
+    ("density_nodes", "density_weights", "density_residuals"),
     ("average_groups",),
     ("adaptive_sigmas", "adaptive_groups"),
     ("worst_curves", "worst_groups"),

@@ -222,6 +222,8 @@ def _check_sections(job: Job) -> None:
         raise LandscapeError("hessian.top and hessian.bottom must be at least 1", "5 and 2 are the defaults")
     if hessian.probes < 10:
         raise LandscapeError(f"hessian.probes is {hessian.probes}", "give 10 or more: fewer say nothing of their error")
+    if hessian.density and hessian.starts < 2:
+        raise LandscapeError("hessian.starts is 1", "give 2 or more: one start says nothing of its error")
     if hessian.dtype not in (None, "float64"):
         raise one_of("hessian.dtype", str(hessian.dtype), ["float64"])
 
@@ -271,10 +273,13 @@ def seconds(text: str | float | None, key: str = "the time") -> float | None:
     """
     if text is None:
         return None
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", str(text).strip())
-    parts = zip(match.groups(), (3600, 60, 1), strict=True) if match else ()
-    total = sum(float(part or 0) * unit for part, unit in parts)
-    if not total:
+    if isinstance(text, str):
+        match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+(?:\.\d+)?)s?)?", text.strip())
+        parts = zip(match.groups(), (3600, 60, 1), strict=True) if match else ()
+        total = sum(float(part or 0) * unit for part, unit in parts)
+    else:
+        total = text
+    if not 0 < total < math.inf:
         raise LandscapeError(f"{key} {text} is no duration", "write for example 90s, 20m or 1h30m")
     return total
 

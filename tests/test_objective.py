@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,7 @@ from cifar import ResNet
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from landscape_cli.errors import LandscapeError
+from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.measure import curvature
 from landscape_cli.measure.data import Split
 from landscape_cli.measure.losses import make_loss
@@ -22,7 +23,7 @@ from landscape_cli.measure.model import functional
 from landscape_cli.measure.objective import ROUTES, Objective
 from landscape_cli.measure.precision import in_double
 from landscape_cli.measure.problem import Problem, make_problem
-from landscape_cli.measure.routes import make_objective, probed
+from landscape_cli.measure.routes import make_objective, probed, refuse_false_gradient
 from landscape_cli.measure.usercode import UserCode
 from landscape_cli.settings import DataSettings, LossSettings, ModelSettings
 
@@ -325,6 +326,89 @@ def test_a_second_derivative_that_is_wrong_is_not_used(
     assert float((objective.product(vector) - exact).norm() / exact.norm()) < 1e-5
 
 
+class HalfDetached(Squares):
+    """One layer that the gradient does not see."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.into(x).detach() ** 2)
+        return out
+
+
+class StraightThrough(Squares):
+    """Rounded values with the gradient of those before."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        inner = self.into(x)
+        out: Tensor = self.head(inner + ((4 * inner).round() / 4 - inner).detach())
+        return out
+
+
+@pytest.mark.parametrize("model", [HalfDetached, StraightThrough])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_gradient_that_is_not_the_loss_s_own_is_refused(
+    model: Callable[[], nn.Module], dtype: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(MODELS, "false", (model, rows, ""))
+    problem, split = problem_of("false", dtype)
+    objective, _ = make_objective(problem, split, torch.arange(23), batch=7)
+    with pytest.raises(LandscapeError, match="not the derivative of the loss") as raised:
+        refuse_false_gradient(objective)
+    assert raised.value.code == ExitCode.INCONCLUSIVE
+
+
+def on_kinks() -> nn.Module:
+    """Zero biases, so that zero inputs leave every ReLU at its kink."""
+    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 3))
+    for name, parameter in model.named_parameters():
+        if name.endswith("bias"):
+            nn.init.zeros_(parameter)
+    return model
+
+
+def single(model: nn.Module) -> nn.Module:
+    """A model that computes in float32 whatever its weights are."""
+
+    class Single(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, x: Tensor) -> Tensor:
+            weights = {name: p.float() for name, p in self.model.named_parameters()}
+            out: Tensor = functional_call(self.model, weights, (x.float(),))
+            return out.to(x.dtype)
+
+    return Single()
+
+
+@pytest.mark.parametrize("model", [on_kinks, lambda: single(on_kinks()), Squares, weight_normalised])
+def test_a_gradient_that_is_the_loss_s_own_is_not(
+    model: Callable[[], nn.Module], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On kinks, with no more digits than float32 has, with a second derivative missing or wrong."""
+    monkeypatch.setitem(MODELS, "own", (model, lambda count: (rows(count)[0] * 0, rows(count)[1]), ""))
+    problem, split = problem_of("own", "float32")
+    refuse_false_gradient(make_objective(problem, split, torch.arange(23), batch=7)[0])
+
+
+def old_weight_norm() -> nn.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        made: nn.Module = torch.nn.utils.weight_norm(nn.Linear(4, 5))
+    return nn.Sequential(made, nn.Tanh(), nn.Linear(5, 3))
+
+
+def test_a_model_that_holds_tensors_of_its_own_making_can_be_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "old", (old_weight_norm, rows, ""))
+    problem, _ = problem_of("old", "float32")
+    double = in_double(problem)
+    single, exact = (
+        Objective(p, p.splits["data"], torch.arange(23), 23, functional(p.model, p.settings)) for p in (problem, double)
+    )
+    assert exact.like.dtype == torch.float64
+    torch.testing.assert_close(exact.gradient()[1], single.gradient()[1], rtol=1e-4, atol=1e-6)
+
+
 def test_a_batch_that_does_not_fit_is_halved(monkeypatch: pytest.MonkeyPatch) -> None:
     problem, split = problem_of("perceptron")
     objective, _ = make_objective(problem, split, torch.arange(23), batch=20)
@@ -348,7 +432,7 @@ def test_routes_are_compared_on_samples_that_count() -> None:
     targets[:12] = -100
     loss = make_loss(LossSettings(), {})
     problem = make_problem(Attention().eval(), {"data": (inputs, targets, DataSettings())}, loss, ModelSettings(), CPU)
-    objective, _ = make_objective(problem, problem.splits["data"], torch.arange(23), batch=5)
+    objective, _ = make_objective(problem, problem.splits["data"], torch.arange(23), batch=10)
     assert probed(objective).tolist() == list(range(12, 20))
 
 

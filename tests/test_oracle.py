@@ -187,6 +187,18 @@ def test_the_density_has_the_moments_of_the_dense_hessian(name: str) -> None:
         assert within((weights * nodes**power).sum(1), float((exact**power).mean())), power
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", MODELS)
+def test_the_error_of_the_negative_mass_holds_what_the_quadrature_cannot_resolve(name: str, seed: int) -> None:
+    """A bulk about 0 lies on both sides of the limit, and all starts see it alike."""
+    exact = np.linalg.eigvalsh(Oracle(name).dense())
+    negative = (exact < -1e-3 * np.abs(exact).max()).mean()
+    mass = hessian_of(problem_of(name, torch.float64), density=True, starts=10, steps=40, seed=seed)["negative_mass"]
+    assert mass.stderr is not None
+    assert abs(mass.value - negative) < 4 * mass.stderr
+
+
 def test_rank_and_negative_mass_are_exact_where_the_quadrature_resolves_the_whole_spectrum() -> None:
     exact = np.linalg.eigvalsh(Oracle("perceptron").dense())
     found = hessian_of(problem_of("perceptron", torch.float64), density=True, starts=40, steps=len(exact))

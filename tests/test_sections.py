@@ -437,6 +437,35 @@ def test_a_section_that_is_stopped_is_measured_by_the_next_run(
         assert np.array_equal(array, resumed.arrays[key]), key
 
 
+def test_a_section_that_ran_out_of_time_is_measured_when_it_is_given_more(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("job.toml", "--only=hessian", "-o", "run.h5")
+    assert scan(*asked, "--set=hessian.time=0.000001") == 0
+    assert "ways down" in store.load("run.h5").sections["hessian"].facts["out_of_time"]
+    assert scan(*asked, "--set=hessian.time=0.000001") == 0
+    assert "nothing to do" in capsys.readouterr().err
+    assert scan(*asked, "--set=hessian.time=100") == 0
+    assert store.load("run.h5").sections["hessian"].facts["out_of_time"] == []
+    assert scan(*asked) == 0
+    assert "nothing to do" in capsys.readouterr().err
+
+
+def test_a_learning_rate_can_be_named_afterwards(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = ("job.toml", "--only=hessian", "-o", "run.h5")
+    assert scan(*asked) == 0
+    first = store.load("run.h5").sections["hessian"]
+    capsys.readouterr()
+    assert scan(*asked, "--set=hessian.learning_rate=0.25") == 0
+    assert "has the learning rate now" in capsys.readouterr().err
+    assert main(["report", "run.h5", "--format", "json"]) == 0
+    run = json.loads(capsys.readouterr().out)["runs"][0]
+    assert run["learning_rate"]["stability"]["value"] == pytest.approx(0.125 * first.arrays["top"][0])
+    assert "learning_rate = 0.25" in store.load("run.h5").provenance.job
+    assert scan(*asked) == 0  # which names none, and takes none away
+    assert store.load("run.h5").sections["hessian"].settings["learning_rate"] == 0.25
+
+
 def test_a_forced_section_is_kept_until_the_new_one_is_there(
     home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -562,6 +591,51 @@ def test_a_gradient_that_has_no_time_is_of_fewer_groups(monkeypatch: pytest.Monk
     assert found[1]["per_sample"] == "40 micro-batches"
     assert found[1]["out_of_time"] == ["24 of 64 groups", "single samples"]
     assert gradient_statistics(Section({}, "", *found))["norm"].status == "ok"
+
+
+@pytest.mark.parametrize("asks", [1, 70, 140])
+def test_a_gradient_that_is_asked_to_stop_does_so_wherever_it_is(asks: int) -> None:
+    """Amid the groups, the single samples and the steps down the gradient."""
+    problem, _ = problem_of("perceptron", count=640)
+    asked: list[int] = []
+
+    def stop(steps: int) -> bool:
+        asked.append(steps)
+        return len(asked) >= asks
+
+    assert measure_gradient(problem, GradientSettings(), stop) is None
+    assert len(asked) <= asks + 1
+
+
+class Scaled(nn.Linear):
+    """A parameter without dimensions, such as a temperature."""
+
+    def __init__(self) -> None:
+        super().__init__(3, 2)
+        self.scale = nn.Parameter(torch.tensor(1.5))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.scale * super().forward(inputs)
+
+
+def test_a_parameter_without_dimensions_is_one_like_any_other() -> None:
+    torch.manual_seed(0)
+    model, (x, y) = Scaled(), (torch.randn(30, 3), torch.randint(2, (30,)))
+    squares = 0.0
+    for one, target in zip(x, y, strict=True):
+        gradients = torch.autograd.grad(F.cross_entropy(model(one[None]), target[None]), list(model.parameters()))
+        squares += sum(float((g.double() ** 2).sum()) for g in gradients)
+    made = notebook.scan(model, (x, y), x=None, sections=["gradient", "hessian", "sharpness"]).sections
+    assert made["gradient"].arrays["sample_squares"].sum() == pytest.approx(squares, rel=1e-5)
+    assert len(made["hessian"].arrays["top"]) == 5
+
+
+def test_weight_decay_alone_is_a_slope_too() -> None:
+    problem = linear(torch.zeros(3, 2), torch.zeros(3, 1), 1, "mse", torch.ones(1, 2, dtype=torch.float64))
+    assert gradient_statistics(section("gradient", problem, GradientSettings()))["critical"] == "yes"
+    loss = dataclasses.replace(problem.loss, settings=dataclasses.replace(problem.loss.settings, weight_decay=0.5))
+    decayed = dataclasses.replace(problem, loss=loss)
+    assert gradient_statistics(section("gradient", decayed, GradientSettings()))["critical"] == "not measured"
 
 
 def test_whether_the_gradient_is_zero_for_all_that_matters() -> None:

@@ -273,8 +273,9 @@ def test_a_product_may_answer_its_argument_or_with_a_history() -> None:
 def test_tridiagonal_has_the_spectrum_of_the_matrix() -> None:
     values = np.linspace(-3, 4, 30)
     alphas, betas = tridiagonal(times(turned(values)), torch.ones(30, dtype=torch.float64), 100)
-    assert (len(alphas), len(betas)) == (30, 29)
-    full = np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1)
+    assert (len(alphas), len(betas)) == (30, 30)
+    assert betas[-1] == 0  # nothing lies outside
+    full = np.diag(alphas) + np.diag(betas[:-1], 1) + np.diag(betas[:-1], -1)
     np.testing.assert_allclose(np.linalg.eigvalsh(full), values, atol=1e-10)
 
 
@@ -282,7 +283,22 @@ def test_tridiagonal_stops_where_its_space_ends() -> None:
     start = torch.tensor([1.0, 1, 0, 0], dtype=torch.float64)
     alphas, betas = tridiagonal(times(torch.diag(torch.tensor([2.0, 4, 6, 8]).double())), start, 4)
     np.testing.assert_allclose(alphas, [3, 3])
-    np.testing.assert_allclose(betas, [1])
+    np.testing.assert_allclose(betas, [1, 0], atol=1e-12)
+
+
+def test_the_residuals_of_a_density_are_those_of_its_vectors() -> None:
+    """By the Lanczos vectors made anew, in full."""
+    values = np.linspace(-3, 4, 40)
+    matrix = turned(values)
+    found = density(times(matrix), 40, starts=1, steps=7, like=LIKE)
+    basis = [torch.randn(40, generator=torch.Generator().manual_seed(0), dtype=LIKE.dtype)]
+    for _ in range(6):
+        basis.append(matrix @ basis[-1])
+    q, _ = torch.linalg.qr(torch.stack(basis, dim=1))
+    ritz, rotation = torch.linalg.eigh(q.T @ matrix @ q)
+    vectors = q @ rotation
+    np.testing.assert_allclose(found.nodes[0], ritz, atol=1e-8)
+    np.testing.assert_allclose(found.residuals[0], (matrix @ vectors - ritz * vectors).norm(dim=0), atol=1e-7)
 
 
 def sharp(values: ArrayLike, **how: Any) -> Quadrature:

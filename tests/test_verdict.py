@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, Exact, form, turned
+from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, Exact, form, itself, turned
 from test_objective import problem_of
 from test_sections import exact_problem, linear, section
 from torch import nn
@@ -18,6 +19,7 @@ from landscape_cli.measure import hessian as hessians
 from landscape_cli.measure.losses import make_loss
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.routes import make_objective
+from landscape_cli.measure.usercode import UserCode
 from landscape_cli.measure.ways import _last_layer, last_executed
 from landscape_cli.settings import DataSettings, HessianSettings, LossSettings, ModelSettings
 
@@ -133,6 +135,52 @@ def test_no_saddle_of_some_depth_is_ever_called_a_minimum(monkeypatch: pytest.Mo
         kinds.append(judged(exact_problem(at(spectrum, seed), 1e-3, 24), top=1, bottom=1)["kind"])
     assert "minimum" not in kinds
     assert kinds.count("saddle") >= 95
+
+
+class Bowl(nn.Module):
+    """1 + ½Σaᵢ(wᵢ - cᵢ)² at w = c, and an input that tilts it a little."""
+
+    def __init__(self, a: torch.Tensor, norm: float) -> None:
+        super().__init__()
+        centre = torch.full((len(a),), norm / len(a) ** 0.5, dtype=torch.float64)
+        self.a, self.centre = nn.Buffer(a), nn.Buffer(centre)
+        self.w = nn.Parameter(centre.clone())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        away = self.w - self.centre
+        return 1 + 0.5 * (self.a * away**2).sum() + 1e-4 * x * away[-1]
+
+
+@pytest.mark.parametrize(
+    ("lowest", "largest", "norm", "dtype", "settings"),
+    [
+        (-1e-3, 1e4, 8e3, "float32", {}),  # a fall of 3.2, eigenvalues of rounding's size
+        (-1e-4, 1e3, 1e4, "float32", {}),
+        (-3e-4, 100.0, 5e3, "float64", {"products": 25, "search": False}),  # a fall of 0.375, too few products
+    ],
+)
+def test_no_minimum_where_the_lowest_eigenvalue_is_not_known_well_enough(
+    lowest: float, largest: float, norm: float, dtype: str, settings: dict[str, Any]
+) -> None:
+    a = torch.linspace(0, 0.5, 5000, dtype=torch.float64)
+    a[-5:] = largest * torch.tensor([0.5, 0.6, 0.7, 0.8, 1.0])
+    a[0] = lowest
+    x = torch.randn(40, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    tilts = torch.cat([x, -x])
+    kind = torch.float32 if dtype == "float32" else torch.float64
+    made = {"data": (tilts.to(kind), torch.zeros(80), DataSettings())}
+    loss = make_loss(LossSettings("itself"), {"itself": UserCode("itself", itself, "sha", Path())})
+    problem = make_problem(Bowl(a, norm).to(kind), made, loss, ModelSettings(), torch.device("cpu"), dtype)
+    found = judged(problem, **settings)
+    assert found["kind"] == "inconclusive"
+    assert ("float64" if dtype == "float32" else "hessian.products") in found["reasons"][0]
+
+
+def test_a_kink_is_said_to_be_one() -> None:
+    kink = Exact("kink", lambda x, y: 1 + abs(x - 60) + abs(y - 80), (), (60.0, 80.0), ())
+    found = judged(exact_problem(kink))
+    assert found["kind"] == "inconclusive"
+    assert "kink" in found["reasons"][0]
 
 
 def test_noise_that_hides_a_drop_makes_it_inconclusive() -> None:

@@ -120,7 +120,7 @@ def _noise_scale(signal: float, covariance: float, parts: _Parts, square: float 
     linear = stderr(np.array([signal_of(keep) for keep in keeps]), parts.sizes)
     if linear is None:
         return Estimate.missing("undefined")
-    error = float(np.hypot(linear, np.sqrt(2 * (square or 0.0)) / parts.counts.sum()))
+    error = float(np.hypot(linear, np.sqrt(2 * (square or 0.0)) / max(1.0, float(parts.counts.sum()))))
     if signal - 3 * error <= 0:
         most = signal + 3 * error
         return Estimate.of(covariance / most, bound="lower") if most > 0 else Estimate.missing("undefined")
@@ -135,7 +135,8 @@ def _critical(section: Section) -> dict[str, Any]:
     yes: the upper limit of that drop is at most τ.
     """
     ways = ways_of(section) if "way_changes" in section.arrays else []
-    if not ways and not section.arrays["layer_norms"].any():
+    decayed = section.number("decay", 0.0) > 0 and section.arrays["weight_norms"].any()
+    if not ways and not section.arrays["group_products"].any() and not decayed:  # no group's loss has a slope
         return {"critical": "yes", "drop": Estimate.of(0.0)}
     if not ways:
         return {"critical": "not measured", "drop": Estimate.missing("not measured")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -83,15 +84,22 @@ def _ends(arrays: Any, end: str) -> list[dict[str, Any]]:
     sizes = arrays["group_sizes"]
     rows = zip(*(arrays[f"{end}{what}"] for what in ("", "_converged", "_groups", "_residuals")), strict=True)
     return [
-        {ITSELF: _eigenvalue(float(value), bool(converged), groups, sizes), "residual": float(residual)}
+        {
+            ITSELF: _eigenvalue(float(value), float(residual), bool(converged), groups, sizes),
+            "residual": float(residual),
+        }
         for value, converged, groups, residual in rows
     ]
 
 
-def _eigenvalue(value: float, converged: bool, groups: Floats, sizes: Floats) -> Estimate:
+def _eigenvalue(value: float, residual: float, converged: bool, groups: Floats, sizes: Floats) -> Estimate:
+    """Of one that is 0 within its residual the error is at least that."""
     if not converged:
         return Estimate(value, None, "not converged")
-    return Estimate.of(value, stderr(without_each(groups, sizes), sizes))
+    error = stderr(without_each(groups, sizes), sizes)
+    if abs(value) <= residual:
+        return Estimate.of(value, math.hypot(error or 0.0, residual))
+    return Estimate.of(value, error)
 
 
 def _ratio(top: list[dict[str, Any]]) -> Estimate:
@@ -156,9 +164,13 @@ def _of_mean(values: Floats) -> float | None:
 
 
 def _density(section: Section) -> dict[str, Any]:
-    """(∫|λ|)²·P/∫λ², and the weight below -1e-3·max|λ|, with their errors over starts."""
-    nodes, weights = (section.arrays.get(f"density_{what}") for what in ("nodes", "weights"))
-    if nodes is None or weights is None:
+    """(∫|λ|)²·P/∫λ², and the weight below -1e-3·max|λ|, with their errors over starts.
+
+    A node's weight is spread about it, by its residual at the root of the mean square: as much of it as Cantelli's
+    inequality allows may lie on the other side of the limit, in all starts alike, and counts as error too.
+    """
+    nodes, weights, residuals = (section.arrays.get(f"density_{what}") for what in ("nodes", "weights", "residuals"))
+    if nodes is None or weights is None or residuals is None:
         missing = Estimate.missing("not measured")
         return {"effective_rank": missing, "negative_mass": missing}
     nodes = np.where(weights > 0, nodes, 0.0)
@@ -166,10 +178,14 @@ def _density(section: Section) -> dict[str, Any]:
     first, second = (weights * np.abs(nodes)).sum(1), (weights * nodes**2).sum(1)
     keeps = ~np.eye(len(nodes), dtype=bool)
     ranks = np.array([first[k].mean() ** 2 * parameters / second[k].mean() for k in keeps if second[k].mean() > 0])
-    negative = (weights * (nodes < NEGATIVE * np.abs(nodes).max())).sum(1)
+    limit = NEGATIVE * np.abs(nodes).max()
+    negative = (weights * (nodes < limit)).sum(1)
+    with np.errstate(invalid="ignore"):
+        across = np.nan_to_num(residuals**2 / (residuals**2 + (nodes - limit) ** 2))
+    doubt = float((weights * across).sum(1).mean())
     rank = first.mean() ** 2 * parameters / second.mean() if second.mean() > 0 else np.nan
     error = stderr(ranks, np.ones(len(ranks))) if len(ranks) == len(nodes) else None
     return {
         "effective_rank": Estimate.of(float(rank), error) if np.isfinite(rank) else Estimate.missing("undefined"),
-        "negative_mass": Estimate.of(float(negative.mean()), _of_mean(negative)),
+        "negative_mass": Estimate.of(float(negative.mean()), math.hypot(_of_mean(negative) or 0.0, doubt)),
     }

@@ -32,19 +32,28 @@ def verdict(section: Section | None) -> dict[str, Any] | None:
     if flaws or not ways:
         return _said("inconclusive", flaws or ["no way could be tried"])
     kind, reasons = _kind(ways, tau, arrays, section.number("decay", 0.0), _tried(ways, tau))
-    if kind in ("plateau", "minimum") and _more_ways(section, ways, tau):
-        count = len(arrays["bottom"])
-        more = f"all {count} smallest eigenvalues are negative, and further ones may lead down: raise hessian.bottom"
-        return _said("inconclusive", [more, *reasons])
-    return _said(kind, reasons)
+    unseen = _unseen(section, float(ways[0].steps[-1]), tau) if kind in ("plateau", "minimum") else []
+    return _said("inconclusive", [*unseen, *reasons]) if unseen else _said(kind, reasons)
 
 
-def _more_ways(section: Section, ways: list[Way], tau: float) -> bool:
-    """Whether an eigenvalue that was not asked for may be so negative that the loss falls by τ within reach."""
-    bottom = section.arrays["bottom"]
-    last = float(bottom[-1]) + section.number("decay", 0.0)
+def _unseen(section: Section, reach: float, tau: float) -> list[str]:
+    """Why the loss may fall by τ within reach though no way that was tried shows it."""
+    bottom, residuals = section.arrays["bottom"] + section.number("decay", 0.0), section.arrays["bottom_residuals"]
     found_all = len(bottom) >= section.number("parameters", np.inf)
-    return not found_all and last < 0 and -0.5 * last * float(ways[0].steps[-1]) ** 2 > tau
+    if not found_all and _fall_by(float(bottom[-1]), reach) > tau:
+        count = len(bottom)
+        return [f"all {count} smallest eigenvalues are negative, and further ones may lead down: raise hessian.bottom"]
+    open_to = [float(value - r) for value, r in zip(bottom, residuals, strict=True) if value <= r]
+    fall = max((_fall_by(value, reach) for value in open_to), default=0.0)
+    if fall > tau:
+        known = f"the lowest eigenvalue is known to within {residuals.max():.2g} only"
+        return [f"{known}, and at its lowest would lead down by {fall:.2g}: {_advice(section)}"]
+    return []
+
+
+def _fall_by(eigenvalue: float, reach: float) -> float:
+    """By how much the loss falls along an eigenvector, to second order."""
+    return max(0.0, -0.5 * eigenvalue * reach**2)
 
 
 def _said(kind: str, reasons: list[str]) -> dict[str, Any]:
@@ -100,6 +109,9 @@ def _kind(ways: list[Way], tau: float, arrays: Mapping[str, Floats], decay: floa
         lowest = np.abs(arrays["bottom"] + decay) <= arrays["bottom_residuals"]
         degenerate = ["degenerate: an eigenvalue at the bottom is 0 within its residual"] if lowest.any() else []
         return "minimum", [f"no way leads down by more than τ = {tau:.3g}", *degenerate, tried]
+    if max(way.upper_drop for way in ways) <= tau:
+        why = f"no way leads down, but the largest eigenvalue, {largest:.3g}, is not above its residual {residual:.2g}"
+        return "inconclusive", [f"{why}: a kink, or flat to second order", tried]
     return "inconclusive", [f"no way leads down for certain, and a drop of τ = {tau:.3g} cannot be ruled out", tried]
 
 
@@ -119,7 +131,7 @@ def _fall(way: Way, decay: float) -> str:
 def _tried(ways: list[Way], tau: float) -> str:
     best = min(ways, key=lambda way: float(way.changes.min()))
     step = int(best.changes.argmin())
-    drop, error = -best.changes[step], best.errors[step]
+    drop, error = 0.0 - best.changes[step], best.errors[step]
     both = Counter(way.line for way in ways)
     names = ", ".join(f"{'± ' if count > 1 else ''}{line}" for line, count in both.items())
     return f"tried {names}, up to 0.01·‖θ‖; largest drop {drop:.3g} ± {error:.1g}, along {best.spoken}; τ = {tau:.3g}"

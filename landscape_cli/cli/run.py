@@ -58,12 +58,11 @@ class Scan:
         wanted = [plane for plane in planes if not self._finished(existing, plane)]
         sections = wanted_sections(self.job, problem, self._again())
         missing = {n: s for n, s in sections.items() if not self._section_finished(existing, n, s)}
+        noted = with_rates(existing, sections) if existing else None
+        existing = noted or existing
         if existing and not wanted and not missing:
             derived.keep(existing)
-            CONSOLE.note(f"nothing to do: {self.path.name} holds all that this job asks for; next: {self._next()}")
-            self._name_unfinished(existing)
-            refuse_all_nan(existing, [plane.name for plane in planes])
-            return ExitCode.OK
+            return self._nothing_to_measure(existing, noted is not None)
         plan = self._plan(existing, problem, wanted) or self._chosen(problem, planes)
         CONSOLE.detail(f"plan: {plan} ({plan.why})")
         with listening(stop):
@@ -75,6 +74,15 @@ class Scan:
             profile = replace(profile, sections={**kept, **missing, **held})
             derived.keep(profile)
             return self._measure(profile, problem, wanted, missing, plan, stop)
+
+    def _nothing_to_measure(self, existing: Profile, noted: bool) -> int:
+        if noted:
+            store.Saver(self.path).save(existing.with_provenance(job=jobs.to_toml(self._job_of_all(existing))))
+        what = "has the learning rate now" if noted else "holds all that this job asks for"
+        CONSOLE.note(f"nothing to {'measure' if noted else 'do'}: {self.path.name} {what}; next: {self._next()}")
+        self._name_unfinished(existing)
+        refuse_all_nan(existing, [*self.job.planes])
+        return ExitCode.OK
 
     def _existing(self) -> Profile | None:
         """What the output holds already, unless all of it is to be replaced."""
@@ -100,13 +108,17 @@ class Scan:
         return stored.complete
 
     def _section_finished(self, existing: Profile | None, name: str, section: Section) -> bool:
-        """True if the file holds this very section; refuses one that was measured otherwise."""
+        """True if the file holds this very section, or as much of it as the time asked for allowed.
+
+        Refuses one that was measured otherwise.
+        """
         if existing is None or name not in existing.sections or self.force == name:
             return False
         stored = existing.sections[name]
         if stored.complete:
             refuse_another_section(name, stored, section, self.path)
-        return stored.complete
+        late = bool(stored.texts("out_of_time"))
+        return stored.complete and not (late and stored.settings.get("time") != section.settings.get("time"))
 
     def _chosen(self, problem: Problem, planes: list[Plane]) -> Plan:
         from landscape_cli.measure import planner
@@ -235,7 +247,7 @@ class Scan:
     def _end(self, profile: Profile, stop: Stop, wanted: list[Plane], unfinished: list[str]) -> int:
         done, total = profile.done
         if unfinished or not all(profile.planes[plane.name].complete for plane in wanted):
-            left = f", {' and '.join(unfinished)} not measured" if unfinished else ""
+            left = f", {' and '.join(unfinished)} not measured (no part of it is kept)" if unfinished else ""
             CONSOLE.note(f"stopped by {stop.why}: {done} of {total} points are in {self.path.name}{left}")
             kept = self.force in unfinished and profile.sections[self.force].complete
             CONSOLE.note(f"resume: {shlex.join(CONSOLE.argv if kept else profile.provenance.argv)}")
@@ -256,6 +268,16 @@ class Scan:
 
     def _next(self) -> str:
         return shlex.join(["landscape", "report", _shown(self.path)])
+
+
+def with_rates(existing: Profile, wanted: Mapping[str, Section]) -> Profile | None:
+    """The profile with the learning rates that are asked for, which change no number in it; None where it has them."""
+    rates = {name: section.settings.get("learning_rate") for name, section in wanted.items()}
+    held = {n: existing.sections[n] for n, rate in rates.items() if rate is not None and n in existing.sections}
+    if all(section.settings.get("learning_rate") == rates[name] for name, section in held.items()):
+        return None
+    made = {n: replace(s, settings={**s.settings, "learning_rate": rates[n]}) for n, s in held.items()}
+    return replace(existing, sections={**existing.sections, **made})
 
 
 def with_smaller_pass(profile: Profile, plan: Plan) -> Profile:

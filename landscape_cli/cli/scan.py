@@ -115,6 +115,8 @@ def scan(
     settings = with_only(read_job(job, sets, flags), only)
     asked = [*settings.planes, *sections_asked(settings)]
     if force is not None and force != WHOLE and force not in asked:
+        if not asked:
+            raise LandscapeError(f"the job asks for no {force}", "name it in the job file, or add its flag")
         raise one_of("section to force", force, asked)
     needed = _bytes(settings)
     if plan or output is None:

@@ -55,7 +55,7 @@ def measured_in_time(parts: Mapping[str, Callable[[], Measured]], budget: Budget
     """Arrays and facts of the parts, one after the other; None where they were asked to stop.
 
     A part may take half of the time that is left, the last one all of it; the fact `out_of_time` names those that it
-    did not suffice for.
+    did not suffice for. The first is begun whatever the time.
     """
     arrays: dict[str, Floats] = {}
     facts: dict[str, Any] = {}
@@ -63,7 +63,7 @@ def measured_in_time(parts: Mapping[str, Callable[[], Measured]], budget: Budget
     for count, (name, part) in enumerate(parts.items(), 1):
         budget.part(last=count == len(parts))
         try:
-            measured, told = part() if not budget.late else ({}, {})
+            measured, told = part() if count == 1 or not budget.late else ({}, {})
         except StoppedError:
             measured, told = {}, {}
         if budget.wanted:

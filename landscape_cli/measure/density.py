@@ -19,6 +19,7 @@ class Quadrature:
 
     nodes: FloatArray  # (starts, steps) Ritz values, ascending; NaN where the start's Krylov space is smaller
     weights: FloatArray  # (starts, steps) squared first components, their sum 1; 0 where the node is NaN
+    residuals: FloatArray  # (starts, steps) ‖Au − node·u‖ of the node's vector: how far its weight may be spread
     products: int
 
 
@@ -52,19 +53,19 @@ def density(
         raise LandscapeError(f"{starts} starts of {steps} steps give no density", "both must be at least 1")
     counted = Products(product, on_product)
     generator = torch.Generator().manual_seed(seed)
-    rows: list[tuple[FloatArray, FloatArray]] = []
+    rows: list[tuple[FloatArray, FloatArray, FloatArray]] = []
     while len(rows) < starts and not counted.stopped:
         start = torch.randn(size, generator=generator, dtype=like.dtype).to(like.device)
         row = gauss(*tridiagonal(counted, start, steps))
         if not counted.stopped or len(row[0]) == min(steps, size):
             rows.append(row)
-    nodes, weights = np.full((len(rows), steps), np.nan), np.zeros((len(rows), steps))
+    nodes, weights, residuals = (np.full((len(rows), steps), empty) for empty in (np.nan, 0.0, 0.0))
     for i, row in enumerate(rows):
-        nodes[i, : len(row[0])], weights[i, : len(row[0])] = row
-    return Quadrature(nodes, weights, counted.count)
+        nodes[i, : len(row[0])], weights[i, : len(row[0])], residuals[i, : len(row[0])] = row
+    return Quadrature(nodes, weights, residuals, counted.count)
 
 
-def gauss(alphas: FloatArray, betas: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Nodes and weights (n,) of the Gauss rule of a tridiagonal matrix. Golub & Welsch 1969."""
-    values, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(betas, 1) + np.diag(betas, -1))
-    return values, vectors[0] ** 2
+def gauss(alphas: FloatArray, betas: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Nodes, weights and residuals (n,) of the Gauss rule of a tridiagonal matrix. Golub & Welsch 1969."""
+    values, vectors = np.linalg.eigh(np.diag(alphas) + np.diag(betas[:-1], 1) + np.diag(betas[:-1], -1))
+    return values, vectors[0] ** 2, betas[-1] * np.abs(vectors[-1])

@@ -28,7 +28,7 @@ from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.precision import derivable
 from landscape_cli.measure.problem import Problem, Tensors
-from landscape_cli.measure.routes import make_objective
+from landscape_cli.measure.routes import make_objective, refuse_false_gradient
 from landscape_cli.profile import Floats
 from landscape_cli.settings import HessianSettings
 
@@ -107,6 +107,7 @@ def _gradient(problem: Problem, ask: Ask) -> Tensor | None:
     split = next(iter(problem.splits.values()))
     groups = sample_groups(split, None, 0)
     objective, _ = make_objective(problem, split, torch.cat(groups), in_place_plan(problem).batch)
+    refuse_false_gradient(objective)
     sizes = torch.stack([split.weights[g.to(split.weights.device)].sum() for g in groups])
     shares = (sizes / sizes.sum()).tolist()
     total = torch.zeros(objective.size, dtype=torch.float64)
@@ -149,6 +150,9 @@ class _End:
     converged: NDArray[np.bool_]
 
 
+ROUNDED = "set hessian.dtype to float64, for rounding stands in the way; or ask for fewer"
+
+
 def _ends(spectrum: Spectrum) -> dict[int, _End]:
     """The largest eigenvalues under 1, the smallest under -1."""
     top = _End(spectrum.top, spectrum.top_residuals, spectrum.top_vectors, spectrum.converged_top)
@@ -161,7 +165,9 @@ def _objective(problem: Problem, settings: HessianSettings) -> tuple[Objective, 
     precise = derivable(problem, settings.dtype)[0]
     split = next(iter(precise.splits.values()))
     rows = torch.cat(sample_groups(split, settings.samples, settings.seed))
-    return make_objective(precise, split, rows, in_place_plan(precise).batch)
+    objective, notes = make_objective(precise, split, rows, in_place_plan(precise).batch)
+    refuse_false_gradient(objective)
+    return objective, notes
 
 
 def _check_converged(end: _End, sign: int, wanted: int, products: int, settings: HessianSettings) -> None:
@@ -173,7 +179,8 @@ def _check_converged(end: _End, sign: int, wanted: int, products: int, settings:
         f": its eigenvalue is {end.values[found]:.4g} ± {end.residuals[found]:.2g}" if found < len(end.values) else ""
     )
     what = f"the eigenvector hessian:{sign * (found + 1)} has not converged in {products} products{known}"
-    hint = f"raise hessian.products ({settings.products} now), or hessian.tolerance ({settings.tolerance:g})"
+    more = f"raise hessian.products ({settings.products} now)"
+    hint = f"{more if products >= settings.products else ROUNDED}, or hessian.tolerance ({settings.tolerance:g})"
     raise LandscapeError(what, hint, ExitCode.INCONCLUSIVE)
 
 

@@ -179,9 +179,9 @@ def tensors_in(problem: Problem, arrays: Mapping[str, Any], prefix: str, name: s
         tensor = as_tensor(arrays[key], f"{key} in {Path(name).name}")
         if tensor.shape != weight.shape or not tensor.is_floating_point() or not bool(tensor.isfinite().all()):
             shapes = f"{tuple(tensor.shape)} {tensor.dtype} for {tuple(weight.shape)}"
-            raise LandscapeError(
-                f"the direction {key} of {Path(name).name} does not fit: {shapes}", "finite floats are needed"
-            )
+            why = f"does not fit: {shapes}" if tensor.shape != weight.shape else "is not of finite floats"
+            hint = "one finite number is needed for each entry of the parameter"
+            raise LandscapeError(f"the direction {key} of {Path(name).name} {why}", hint)
         found[parameter] = tensor
     return found
 

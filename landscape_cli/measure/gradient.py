@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.precision import derivable
 from landscape_cli.measure.problem import Problem, free_bytes
-from landscape_cli.measure.routes import make_objective
+from landscape_cli.measure.routes import make_objective, refuse_false_gradient
 from landscape_cli.measure.ways import down_the_gradient, halves, judge
 from landscape_cli.section import Measured
 from landscape_cli.settings import GradientSettings, seconds
@@ -41,6 +42,7 @@ def measure_gradient(problem: Problem, settings: GradientSettings, ask: Ask) -> 
     split = next(iter(problem.splits.values()))
     groups = _merged(sample_groups(split, settings.samples, settings.seed), problem)
     objective, _ = make_objective(problem, split, torch.cat(groups), in_place_plan(problem).batch)
+    refuse_false_gradient(objective)
     budget = Budget(ask, seconds(settings.time))
     gradients, losses = _by_group(objective, groups, budget)
     if budget.wanted:
@@ -50,7 +52,7 @@ def measure_gradient(problem: Problem, settings: GradientSettings, ask: Ask) -> 
     groups = groups[: len(losses)]
     objective = objective.on(torch.cat(groups))
     sizes = torch.stack([split.weights[g.to(split.weights.device)].sum() for g in groups]).cpu()
-    squares, pairs = (None, None) if budget.late else per_sample(objective, groups)
+    squares, pairs = (None, None) if budget.late else per_sample(objective, groups, budget)
     late += ["single samples"] if budget.late else []
     budget.part(last=True)
     arrays = {
@@ -63,12 +65,15 @@ def measure_gradient(problem: Problem, settings: GradientSettings, ask: Ask) -> 
         "sample_counts": torch.tensor([float(len(g)) for g in groups]),
         **({} if pairs is None else {"pair_products": pairs}),
     }
-    tried, found = ({}, {}) if budget.late else _down(objective, settings.seed)
+    tried, found = ({}, {}) if budget.stopped else _down(objective, settings.seed, budget)
     late += ["steps down the gradient"] if budget.late else []
+    if budget.wanted:
+        return None
     facts = {
         "parameters": list(problem.centre),
         "samples": len(objective.rows),
         "dtype": problem.dtype,
+        "decay": problem.loss.settings.weight_decay,
         "per_sample": "exact" if squares is not None else f"{len(groups)} micro-batches",
         "notes": list(told),
         "out_of_time": late,
@@ -95,12 +100,12 @@ def _by_group(objective: Objective, groups: list[Tensor], budget: Budget) -> tup
     return gradients[: len(losses)], losses
 
 
-def _down(objective: Objective, seed: int) -> Measured:
+def _down(objective: Objective, seed: int, budget: Budget) -> Measured:
     """How the loss falls on one half of the samples down the gradient of the other; nothing of under four."""
     if len(objective.rows) < 4:
         return {}, {}
     one, other = (objective.on(rows) for rows in halves(objective.rows, seed))
-    return judge(other, down_the_gradient(one), objective.split)
+    return judge(other, down_the_gradient(one), objective.split, budget)
 
 
 def sample_groups(split: Split, samples: int | None, seed: int) -> list[Tensor]:
@@ -143,25 +148,29 @@ def _norms(objective: Objective, gradient: Tensor) -> Tensor:
     return torch.stack([part.double().norm() for part in torch.split(gradient, sizes)])
 
 
-def per_sample(objective: Objective, groups: list[Tensor]) -> tuple[Tensor | None, Tensor | None]:
+def per_sample(objective: Objective, groups: list[Tensor], budget: Budget) -> tuple[Tensor | None, Tensor | None]:
     """Each group's Σ‖gᵢ‖² (G,), and (dᵀd′)² for independent d, d′ of covariance Σ, which estimate tr Σ²; in float64.
 
     gᵢ is the gradient of sample i's own loss, times its weight over the mean weight. None where torch.func has no rule
-    for the model, or where one gradient is too large.
+    for the model, where one gradient is too large, or where it was told to stop.
     """
     size = HELD // (objective.size * objective.like.element_size())
     if size < 1:
         return None, None
+    budget.part()
     squares, pairs = [], []
     try:
         for group in groups:
             total = torch.zeros((), dtype=torch.float64)
             for gradients in _each(objective, group, size):
+                if budget.spend(0):
+                    return None, None
                 total += (gradients.double() ** 2).sum().cpu()
                 quads = gradients[: len(gradients) // 4 * 4].double().reshape(-1, 4, objective.size)
                 along = ((quads[:, 0] - quads[:, 1]) * (quads[:, 2] - quads[:, 3])).sum(-1) / 2
                 pairs.append((along**2).cpu())
             squares.append(total)
+            budget.spend(1)
     except (RuntimeError, NotImplementedError, LandscapeError):
         return None, None
     found = torch.cat(pairs)
@@ -183,5 +192,7 @@ def _each(objective: Objective, rows: Tensor, size: int) -> Iterator[Tensor]:
             inputs = data.apply(lambda t, some=some: t[some.to(t.device)].to(problem.device), split.inputs)  # type: ignore[misc]
             targets = split.targets[some.to(split.targets.device)].to(sums_on(problem.device))
             weights = (split.weights[some.to(split.weights.device)] / mean).to(targets.device)
-            made = vmap(grad(loss), in_dims=(None, 0, 0, 0), randomness="error")(point, inputs, targets, weights)
-            yield torch.cat([made[name].flatten(1) for name in problem.centre], dim=1)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "There is a performance drop")  # of layers that vmap takes one by one
+                made = vmap(grad(loss), in_dims=(None, 0, 0, 0), randomness="error")(point, inputs, targets, weights)
+            yield torch.cat([made[name].reshape(len(some), -1) for name in problem.centre], dim=1)

@@ -21,7 +21,7 @@ from landscape_cli.measure.objective import Objective
 from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.precision import derivable
 from landscape_cli.measure.problem import Problem, free_bytes
-from landscape_cli.measure.routes import make_objective
+from landscape_cli.measure.routes import make_objective, refuse_false_gradient
 from landscape_cli.measure.trace import PROBES, hutchpp
 from landscape_cli.measure.ways import halves, judge, ways
 from landscape_cli.section import Floats, Measured
@@ -110,7 +110,7 @@ def ways_down(run: Run) -> Measured:
     spectrum = run.quick_ends(one, 1, run.settings.bottom)
     if run.budget.stopped:
         return {}, {}
-    arrays, found = judge(other, ways(one, spectrum, other), run.objective.split)
+    arrays, found = judge(other, ways(one, spectrum, other), run.objective.split, run.budget)
     return arrays, {**found, "ways_not_converged": _astray(spectrum, run.settings)}
 
 
@@ -180,7 +180,13 @@ def spectral_density(run: Run) -> Measured:
         objective.product, objective.size, starts=settings.starts, steps=settings.steps, seed=settings.seed,
         like=objective.like, on_product=run.budget,
     )  # fmt: skip
-    return ({"density_nodes": found.nodes, "density_weights": found.weights}, {}) if len(found.nodes) > 1 else ({}, {})
+    if len(found.nodes) < 2:
+        return {}, {}
+    return {
+        "density_nodes": found.nodes,
+        "density_weights": found.weights,
+        "density_residuals": found.residuals,
+    }, {}
 
 
 # In the order in which they are measured, and which of them the settings ask for.
@@ -213,6 +219,7 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
     split = next(iter(problem.splits.values()))
     groups = sample_groups(split, settings.samples, settings.seed)
     objective, notes = make_objective(problem, split, torch.cat(groups), in_place_plan(problem).batch)
+    refuse_false_gradient(objective)
     run = Run(objective, groups, settings, Budget(ask, seconds(settings.time)))
     sizes = torch.stack([split.weights[g.to(split.weights.device)].sum() for g in groups])
     wanted = {name: functools.partial(PARTS[name], run) for name in wanted_parts(settings)}

@@ -109,10 +109,11 @@ def lanczos(
 
 
 def tridiagonal(product: Product, start: Tensor, steps: int) -> tuple[FloatArray, FloatArray]:
-    """Diagonal (n,) and off-diagonal (n − 1,) of QᵀAQ, Q the Lanczos basis from the start. Golub & Welsch 1969's input.
+    """Diagonal (n,) and off-diagonal (n,) of QᵀAQ, Q the Lanczos basis from the start: Golub & Welsch 1969's input.
 
-    Full reorthogonalisation, so n vectors of P values are held. n is less than the steps where the start's Krylov
-    space is smaller (its last β is rounding), or where the product was asked to stop.
+    The last off-diagonal entry leads out of the basis. Full reorthogonalisation, so n vectors of P values are held. n
+    is less than the steps where the start's Krylov space is smaller (its last β is rounding), or where the product was
+    asked to stop.
 
     Raises:
         LandscapeError: a product is not finite.
@@ -125,7 +126,7 @@ def tridiagonal(product: Product, start: Tensor, steps: int) -> tuple[FloatArray
     while True:
         run.step()
         if run.count == steps or run.exhausted or counted.stopped:
-            return np.diagonal(run.projected)[: run.count].copy(), np.array(betas)
+            return np.diagonal(run.projected)[: run.count].copy(), np.array([*betas, run.beta])
         betas.append(run.beta)
         run.follow()
 

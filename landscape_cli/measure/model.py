@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -45,6 +46,12 @@ def place(model: nn.Module, device: torch.device, dtype: str) -> nn.Module:
     """The model on the device, in the precision of its master copy."""
     check_model(model)
     return cast(model, torch.float64 if dtype == "float64" else torch.float32).to(device)
+
+
+def copied(model: nn.Module) -> nn.Module:
+    """A deep copy. What a layer has computed from its parameters, as weight norm does, Python does not copy itself."""
+    held = [value for module in model.modules() for value in vars(module).values() if isinstance(value, Tensor)]
+    return copy.deepcopy(model, {id(t): t.detach().clone() for t in held if not t.is_leaf})
 
 
 def cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:

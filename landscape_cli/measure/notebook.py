@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import hashlib
 import itertools
 import re
@@ -21,7 +20,7 @@ from landscape_cli.measure import planner
 from landscape_cli.measure.derived import derive
 from landscape_cli.measure.directions import make_plane
 from landscape_cli.measure.losses import LOSSES, METRICS, Loss, make_loss
-from landscape_cli.measure.model import DTYPES, device_named, place
+from landscape_cli.measure.model import DTYPES, copied, device_named, place
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.provenance import make_provenance
 from landscape_cli.measure.scan import fill, measure_centre, new_record
@@ -190,7 +189,7 @@ def _place(model: nn.Module, device: str | None, dtype: str | None) -> tuple[nn.
     target = first.device if device is None else device_named(device)
     held = [t for t in [*model.parameters(), *model.buffers()] if t.is_floating_point()]
     same = {(t.device, t.dtype) for t in held} == {(target, DTYPES[wanted])}
-    return (model if same else place(copy.deepcopy(model), target, wanted)), wanted
+    return (model if same else place(copied(model), target, wanted)), wanted
 
 
 def _problem(model: nn.Module, source: Mapping[str, Any], loss: Loss, job: Job, dtype: str) -> Problem:

@@ -138,7 +138,7 @@ class Objective:
     @contextlib.contextmanager
     def differentiating(self) -> Iterator[None]:
         """Gradients on, and kernels that have a second derivative."""
-        off = torch.backends.mkldnn.flags(enabled=False) if ROUTES[self.route].native else contextlib.nullcontext()
+        off = native_kernels() if ROUTES[self.route].native else contextlib.nullcontext()
         with self.problem.measuring(), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), off:
             yield
 
@@ -147,6 +147,17 @@ class Objective:
         sizes = [t.numel() for t in self.problem.centre.values()]
         parts = zip(torch.split(vector, sizes), self.problem.centre.values(), strict=True)
         return [part.view(tensor.shape) for part, tensor in parts]
+
+
+@contextlib.contextmanager
+def native_kernels() -> Iterator[None]:
+    """PyTorch's own kernels in place of oneDNN's."""
+    before = torch.backends.mkldnn.enabled  # its flags() would warn of what it does not change
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = before
 
 
 def flat(tensors: list[Tensor]) -> Tensor:

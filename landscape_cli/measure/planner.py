@@ -39,6 +39,7 @@ COPIES = 4  # of the weights that must fit where many points are measured in a p
 WEIGHTS_SHARE = 0.1  # of the free memory that the weights of a pass may take
 CHECKED = 64  # samples on which a candidate must agree with a plain pass
 TRIAL = 0.03  # seconds that one timed pass should take
+BATCHES_TIMED = 4  # of samples at least, of many points: stacking their weights takes its time but once in a pass
 ALIKE = 1.05  # times as slow is as fast: timings of a few passes say no more
 POINTS = {"cpu": (64, 32, 16, 8), "cuda": (256, 1024, 64, 16)}  # per pass that takes many, the best guess first
 BATCHES = {"cpu": (8, 16, 32, 64, 125, 250, 600), "cuda": (256, 1024, 4096)}
@@ -349,16 +350,18 @@ def _plain(
 def _seconds(problem: Problem, planes: Sequence[Plane], plan: Plan, expected: float) -> float:
     """Seconds of a point by a plan: the best of some passes over the first samples; of more where they are short."""
     total = sum(len(split) for split in problem.splits.values())
-    count = plan.batch if not expected else max(plan.batch, min(total, int(total * TRIAL / expected)))
-    few = replace(problem, splits={name: split.head(count) for name, split in problem.splits.items()})
+    few = plan.batch * (BATCHES_TIMED if plan.points_per_pass > 1 else 1)
+    wanted = total * TRIAL / (expected * plan.points_per_pass) if expected else plan.batch
+    count = min(total, max(few, int(wanted)))
+    part = replace(problem, splits={name: split.head(count) for name, split in problem.splits.items()})
     directions, batchnorm, points = _probes(planes)[0]
     points = np.repeat(points[:1], plan.points_per_pass, axis=0)
     with threads(plan.threads_each):
-        measure = prepare(few, directions, batchnorm, plan)
+        measure = prepare(part, directions, batchnorm, plan)
         taken = [_timed(measure, points, problem.device) for _ in range(2)][1:]  # the first to warm up
         more = 1 if not expected else min(8, int(2 * TRIAL / max(taken[0], 1e-6)) + 1)
         taken += [_timed(measure, points, problem.device) for _ in range(more)]
-    share = sum(len(split) for split in few.splits.values()) / total
+    share = sum(len(split) for split in part.splits.values()) / total
     return min(taken) / len(points) / share
 
 

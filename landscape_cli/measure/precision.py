@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import replace
 
 import torch
 
 from landscape_cli.measure import data
 from landscape_cli.measure.data import Split
-from landscape_cli.measure.model import DTYPES, cast, forward_of
+from landscape_cli.measure.model import DTYPES, cast, copied, forward_of
 from landscape_cli.measure.problem import Problem
 
 
@@ -31,7 +30,7 @@ def in_double(problem: Problem) -> Problem:
 def in_precision(problem: Problem, dtype: str) -> Problem:
     """The same problem in float32 or float64: a copy of the model at the checkpoint's own values, and the samples."""
     kind = DTYPES[dtype]
-    model = cast(copy.deepcopy(problem.model), kind)
+    model = cast(copied(problem.model), kind)
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     with torch.no_grad():
         for name, value in [*problem.centre.items(), *problem.centre_buffers.items()]:

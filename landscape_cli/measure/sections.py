@@ -23,7 +23,7 @@ SECTIONS: dict[str, Callable[[Problem, Any, Ask], Measured | None]] = {
     "sharpness": measure_sharpness,
 }
 STEPS: dict[str, tuple[str, Callable[[Any, Problem], int]]] = {
-    "gradient": ("groups", lambda settings, problem: MAX_GROUPS),
+    "gradient": ("groups", lambda settings, problem: 2 * MAX_GROUPS),  # as means, and sample by sample
     "hessian": ("products", products_asked),
     "sharpness": ("steps", lambda settings, problem: steps_asked(settings)),
 }  # what a section counts while it is measured, and how many it takes at most

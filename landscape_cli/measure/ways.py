@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from landscape_cli.measure.budget import Budget
 from landscape_cli.measure.data import Split
 from landscape_cli.measure.directions import Direction
 from landscape_cli.measure.evaluate import evaluate
@@ -91,8 +92,8 @@ def last_executed(problem: Problem, kinds: tuple[type[nn.Module], ...]) -> str |
     return seen[-1] if seen else None
 
 
-def judge(objective: Objective, found: Iterator[tuple[str, Tensor]], split: Split) -> Measured:
-    """How J changes along each way at geometric steps, by groups of the half that judges.
+def judge(objective: Objective, found: Iterator[tuple[str, Tensor]], split: Split, budget: Budget) -> Measured:
+    """How J changes along each way at geometric steps, by groups of the half that judges; nothing if told to stop.
 
     Returns:
         The arrays of profile.WAYS, none where there is no way; and as facts the ways' names and the half's mean loss.
@@ -100,6 +101,7 @@ def judge(objective: Objective, found: Iterator[tuple[str, Tensor]], split: Spli
     problem = objective.problem
     part = split.select(objective.rows)
     half = replace(problem, splits={part.name: part})
+    plan = in_place_plan(half)
     decay = problem.loss.settings.weight_decay
     centre = objective.centre().double()
     steps = REACH * (float(centre.norm()) or 1.0) * 2.0 ** -np.arange(HALVINGS)[::-1].astype(np.float64)
@@ -111,7 +113,11 @@ def judge(objective: Objective, found: Iterator[tuple[str, Tensor]], split: Spli
         pieces = dict(zip(problem.centre, objective.unflat(vector), strict=True))
         direction = Direction({n: t.to(problem.centre[n]) for n, t in pieces.items()}, {}, recipe)
         points = np.concatenate([[0.0], steps])[:, None]
-        blocks = list(evaluate(half, [direction], points, "frozen", in_place_plan(half)))
+        blocks = []
+        for block in evaluate(half, [direction], points, "frozen", plan):
+            if budget.spend(0):
+                return {}, {}
+            blocks.append(block)
         losses = np.concatenate([block.results[part.name].loss for block in blocks])
         each = np.concatenate([block.results[part.name].loss_groups for block in blocks])
         names.append(name)
