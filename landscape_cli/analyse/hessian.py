@@ -166,8 +166,8 @@ def _of_mean(values: Floats) -> float | None:
 def _density(section: Section) -> dict[str, Any]:
     """(∫|λ|)²·P/∫λ², and the weight below -1e-3·max|λ|, with their errors over starts.
 
-    A node's weight is spread about it, by its residual at the root of the mean square: as much of it as Cantelli's
-    inequality allows may lie on the other side of the limit, in all starts alike, and counts as error too.
+    A node's weight is spread about it, by its residual at the root of the mean square. Some of it may lie on the other
+    side of the limit, in all starts alike: half of what Cantelli's inequality allows counts as error too.
     """
     nodes, weights, residuals = (section.arrays.get(f"density_{what}") for what in ("nodes", "weights", "residuals"))
     if nodes is None or weights is None or residuals is None:
@@ -182,7 +182,7 @@ def _density(section: Section) -> dict[str, Any]:
     negative = (weights * (nodes < limit)).sum(1)
     with np.errstate(invalid="ignore"):
         across = np.nan_to_num(residuals**2 / (residuals**2 + (nodes - limit) ** 2))
-    doubt = float((weights * across).sum(1).mean())
+    doubt = float((weights * across).sum(1).mean() / 2)
     rank = first.mean() ** 2 * parameters / second.mean() if second.mean() > 0 else np.nan
     error = stderr(ranks, np.ones(len(ranks))) if len(ranks) == len(nodes) else None
     return {
