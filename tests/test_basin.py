@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from problems import CONSTANT, HIMMELBLAU, surface_of
 
-from landscape_cli.analyse.basin import DELTA, RAYS, basin_statistics, component
+from landscape_cli.analyse.basin import DELTA, DELTAS, RAYS, basin_levels, basin_statistics, component, inside
 from landscape_cli.profile import Estimate, Surface
 
 Floats = NDArray[np.float64]
@@ -409,3 +409,56 @@ def test_the_median_is_a_bound_where_either_middle_ray_is_cut() -> None:
     edges_cut = found["radius_mean"].bound == "lower"
     assert edges_cut
     assert found["radius_median"].bound == "lower"
+
+
+# --- levels
+
+
+@pytest.mark.parametrize("y", [None, "-1.5:1:21"])
+def test_every_level_is_the_basin_at_its_delta(y: str | None) -> None:
+    surface = surface_of(lambda *p: sum(3 * q**2 for q in p), ODD, y, noise=0.01, groups=8)
+    levels = basin_levels(surface)
+    assert [level["delta"] for level in levels] == list(DELTAS)
+    for level in levels:
+        assert {k: v for k, v in level.items() if k != "touches_border"} == basin_statistics(surface, level["delta"])
+
+
+@pytest.mark.parametrize(("delta", "touches"), [(0.3, False), (1.0, True), (1.3, True)])
+@pytest.mark.parametrize("side", ["left", "right", "low", "high"])
+def test_a_level_that_reaches_any_edge_of_the_window_says_so(delta: float, touches: bool, side: str) -> None:
+    """V of slope 1 whose window ends at 1 on one side, at 2 on the others."""
+    x = {"left": "-1:2:31", "right": "-2:1:31"}.get(side, "-2:2:41")
+    y = {"low": "-1:2:31", "high": "-2:1:31"}.get(side, "-2:2:41")
+    square = surface_of(lambda x, y: np.maximum(abs(x), abs(y)), x, y, groups=2)
+    assert basin_levels(square, (delta + 1e-9,))[0]["touches_border"] is touches
+    if side in ("left", "right"):
+        line = surface_of(lambda x: abs(x), x, groups=2)
+        assert basin_levels(line, (delta + 1e-9,))[0]["touches_border"] is touches
+
+
+def test_where_there_is_no_basin_there_is_none_at_any_level() -> None:
+    levels = basin_levels(surface_of(lambda x: x**2, "1:2:11"))
+    assert {(level["left"].status, level["touches_border"]) for level in levels} == {("undefined", None)}
+    assert inside(surface_of(lambda x: x**2, "1:2:11")) == Estimate.missing("undefined")
+
+
+def test_the_points_inside_a_line_s_basin_are_those_joined_to_the_centre() -> None:
+    surface = surface_of(lambda x: np.sin(np.pi * x) ** 2, "-2:2:41")
+    part = inside(surface)
+    assert isinstance(part, np.ndarray)
+    assert surface.x.values[part] == pytest.approx([-0.1, 0.0, 0.1])
+
+
+def test_a_spiral_is_flooded_to_its_end() -> None:
+    """One corridor a point wide, winding outwards from the centre."""
+    free = np.zeros((21, 21), dtype=bool)
+    x = y = 10
+    free[x, y] = True
+    for turn, length in enumerate(np.repeat(np.arange(2, 20, 2), 2)):
+        for _ in range(length):
+            x, y = x + (1, 0, -1, 0)[turn % 4], y + (0, 1, 0, -1)[turn % 4]
+            free[x, y] = True
+    surface = surface_of(lambda x, y: 0 * x + 0 * y, "-1:1:21", "-1:1:21", groups=2)
+    surface = replace(surface, loss=np.where(free, 0.0, 1.0))
+    for one in (surface, swapped(surface)):
+        assert (component(one, 0.5) == (one.loss == 0)).all()

@@ -126,3 +126,38 @@ def test_an_empty_group_at_the_centre_does_not_spoil_a_difference() -> None:
     rise = jackknife.difference(float(surface.loss[1]), surface.loss_groups[1], centre)
     apart = (surface.loss_groups[1] - centre.loss_groups)[[0, 2]]
     assert rise.stderr == pytest.approx(abs(apart[0] - apart[1]) / 2)
+
+
+# --- many at once
+
+
+@pytest.mark.parametrize("sizes", [[1] * 8, [3, 1, 4, 1, 5, 9, 2, 6], [2, 0, 1, 0, 3, 1, 1, 2]])
+def test_the_errors_of_many_are_those_of_each(sizes: list[int]) -> None:
+    weights = np.array(sizes, dtype=float)
+    groups = np.where(weights > 0, np.random.default_rng(0).normal(2.3, 1e-3, (4, 5, 8)), np.nan)
+    found = jackknife.errors(groups, weights)
+    for index in np.ndindex(4, 5):
+        whole = jackknife.without_each(groups[index], weights)
+        assert found[index] == pytest.approx(jackknife.stderr(whole, weights), rel=1e-9)
+        mean = np.nansum(groups[index] * weights) / weights.sum()
+        replicates = mean + jackknife.deviations(groups[index], weights)
+        np.testing.assert_allclose(replicates, whole[weights > 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("sizes", [[4.0], [4.0, 0.0]])
+def test_of_one_group_many_have_no_error_either(sizes: list[float]) -> None:
+    assert np.isnan(jackknife.errors(np.ones((3, len(sizes))), np.array(sizes))).all()
+
+
+def test_what_decides_is_three_errors_and_more_where_the_groups_are_few() -> None:
+    assert jackknife.sure(np.ones(10_000)) == pytest.approx(3, abs=1e-2)
+    assert jackknife.sure(np.r_[np.ones(10), 0, 0]) == pytest.approx(jackknife.student(9))
+    assert jackknife.sure(np.ones(1)) == jackknife.sure(np.ones(2)) == jackknife.student(1)
+
+
+@pytest.mark.parametrize("shape", [(1,), (5000,), (51, 51), (3, 100_000), (0, 4)])
+def test_the_chunks_are_all_rows_once(shape: tuple[int, ...]) -> None:
+    parts = list(jackknife.chunks(shape, 64))
+    assert [i for part in parts for i in range(part.start, part.stop)] == list(range(shape[0]))
+    row = 64 * int(np.prod(shape[1:]))
+    assert all((part.stop - part.start) * row <= max(jackknife.CHUNK, row) for part in parts)

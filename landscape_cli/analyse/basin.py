@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,7 @@ from landscape_cli.analyse import jackknife
 from landscape_cli.profile import Axis, Bound, Estimate, Floats, Status, Surface
 
 DELTA = 0.1
+DELTAS = (0.01, 0.1, 1.0)
 NEIGHBOURS = np.array([(1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, -1)])  # edges of the triangulation
 RAYS = 92  # a multiple of 4, so that swapping the axes of an orthogonal plane gives the same rays
 
@@ -24,14 +26,54 @@ def basin_statistics(surface: Surface, delta: float = DELTA) -> dict[str, Any]:
     `area` is that of the connected part on the triangulated grid. In 1D `left`, `right`, and `asymmetry` =
     (right - left) / (right + left). Lower bounds where the window, or a point that is not finite, cuts the basin.
     """
-    names = ("left", "right", "asymmetry") if surface.y is None else ("radius_mean", "radius_median", "area")
-    inside = all(axis.values[0] <= 0 <= axis.values[-1] and len(axis) > 1 for axis in surface.axes)
-    if not surface.measured.all() or not inside or not np.isfinite(surface.centre.loss):
-        status: Status = "undefined" if not inside else "not finite" if surface.measured.all() else "not measured"
-        return {"delta": delta, **dict.fromkeys(names, Estimate.missing(status))}
-    if surface.y is None:
-        return {"delta": delta, **_line(surface, delta)}
-    return {"delta": delta, **_disc(surface, delta)}
+    (found,) = basin_levels(surface, (delta,))
+    return {name: value for name, value in found.items() if name != "touches_border"}
+
+
+def basin_levels(surface: Surface, deltas: Sequence[float] = DELTAS) -> list[dict[str, Any]]:
+    """`basin.levels`: the same for several δ, and whether the basin's grid points touch the window's border."""
+    status = _why_none(surface)
+    if status:
+        names = ("left", "right", "asymmetry") if surface.y is None else ("radius_mean", "radius_median", "area")
+        missing = dict.fromkeys(names, Estimate.missing(status))
+        return [{"delta": delta, **missing, "touches_border": None} for delta in deltas]
+    rays = _rays(surface)
+    return [{"delta": delta, **_level(surface, rays, delta)} for delta in deltas]
+
+
+def inside(surface: Surface, delta: float = DELTA) -> NDArray[np.bool_] | Estimate:
+    """The grid points of the basin, shaped like the loss; where there is none, why."""
+    status = _why_none(surface)
+    part = None if status else component(surface, surface.centre.loss + delta)
+    return part if part is not None and part.any() else Estimate.missing(status or "undefined")
+
+
+def _why_none(surface: Surface) -> Status | None:
+    if not all(axis.values[0] <= 0 <= axis.values[-1] and len(axis) > 1 for axis in surface.axes):
+        return "undefined"
+    if not surface.measured.all():
+        return "not measured"
+    return None if np.isfinite(surface.centre.loss) else "not finite"
+
+
+def _level(surface: Surface, rays: Rays, delta: float) -> dict[str, Any]:
+    part = component(surface, surface.centre.loss + delta)
+    sides = [np.moveaxis(part, axis, 0)[[0, -1]] for axis in range(part.ndim)]
+    touches = any(bool(side.any()) for side in sides)
+    edges = _edges(surface, rays, delta)
+    found = _line(surface, edges) if surface.y is None else _disc(surface, edges, part, delta, touches)
+    return {**found, "touches_border": touches}
+
+
+@dataclass(frozen=True)
+class Rays:
+    """Rays from the centre at the grid lines they cross: parameter distances (R, T), whether within the window (R, T),
+    losses (R, T) there, and those without each group (R, T, G)."""
+
+    distance: Floats
+    inside: NDArray[np.bool_]
+    losses: Floats
+    replicas: Floats
 
 
 @dataclass(frozen=True)
@@ -43,9 +85,7 @@ class Edges:
     cut: NDArray[np.bool_]
 
 
-def _line(surface: Surface, delta: float) -> dict[str, Any]:
-    length = float(np.sqrt(surface.gram[0, 0]))
-    edges = _edges(surface, np.array([[-1.0], [1.0]]) / length, delta)
+def _line(surface: Surface, edges: Edges) -> dict[str, Any]:
     sizes = surface.centre.group_sizes
 
     def side(i: int) -> Estimate:
@@ -62,11 +102,7 @@ def _line(surface: Surface, delta: float) -> dict[str, Any]:
     return {"left": side(0), "right": side(1), "asymmetry": asymmetry}
 
 
-def _disc(surface: Surface, delta: float) -> dict[str, Any]:
-    angles = 2 * np.pi * np.arange(RAYS) / RAYS
-    circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
-    unit = circle @ np.linalg.inv(np.linalg.cholesky(surface.gram))  # rows v with v' G v = 1
-    edges = _edges(surface, unit, delta)
+def _disc(surface: Surface, edges: Edges, part: NDArray[np.bool_], delta: float, touches: bool) -> dict[str, Any]:
     sizes = surface.centre.group_sizes
     middle = float(np.median(edges.radius))
     upper_middle = np.sort(edges.radius)[RAYS // 2]
@@ -80,22 +116,32 @@ def _disc(surface: Surface, delta: float) -> dict[str, Any]:
         "radius_median": Estimate.of(
             middle, jackknife.stderr(np.median(edges.replicates, axis=0), sizes), "lower" if short else "exact"
         ),
-        "area": _area(surface, delta),
+        "area": _area(surface, part, delta, touches),
     }
 
 
-def _edges(surface: Surface, unit: Floats, delta: float) -> Edges:
-    """Along each ray t·unit (R, d), parameter distance t, the first t at which the loss exceeds L(centre) + δ."""
-    distance, inside = _crossings(surface, unit)  # (R, T), sorted along each ray
+def _rays(surface: Surface) -> Rays:
+    """To both sides of a line; over a plane at equal angles in parameter space."""
+    if surface.y is None:
+        unit = np.array([[-1.0], [1.0]]) / np.sqrt(surface.gram[0, 0])
+    else:
+        angles = 2 * np.pi * np.arange(RAYS) / RAYS
+        circle = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        unit = circle @ np.linalg.inv(np.linalg.cholesky(surface.gram))  # rows v with v' G v = 1
+    distance, within = _crossings(surface, unit)  # (R, T), sorted along each ray
     points = distance[..., None] * unit[:, None, :]
-    centre = surface.centre
-    sizes = centre.group_sizes
     losses = _interpolate(surface.loss[..., None], surface.axes, points)[..., 0]
-    left_out = jackknife.without_each(surface.loss_groups, sizes)
-    replicas = _interpolate(left_out, surface.axes, points)  # (R, T, G)
-    base = jackknife.without_each(centre.loss_groups, sizes)
-    radius, cut = _first_above(distance, losses[..., None], inside, np.array([centre.loss]), delta)
-    without, _ = _first_above(distance, replicas, inside, base, delta)
+    groups = _interpolate(surface.loss_groups, surface.axes, points)
+    return Rays(distance, within, losses, jackknife.without_each(groups, surface.centre.group_sizes))
+
+
+def _edges(surface: Surface, rays: Rays, delta: float) -> Edges:
+    """Along each ray the first parameter distance at which the loss exceeds L(centre) + δ."""
+    centre = surface.centre
+    base = jackknife.without_each(centre.loss_groups, centre.group_sizes)
+    losses = rays.losses[..., None]
+    radius, cut = _first_above(rays.distance, losses, rays.inside, np.array([centre.loss]), delta)
+    without, _ = _first_above(rays.distance, rays.replicas, rays.inside, base, delta)
     return Edges(radius[:, 0], without, cut[:, 0])
 
 
@@ -111,7 +157,8 @@ def _crossings(surface: Surface, unit: Floats) -> tuple[Floats, NDArray[np.bool_
         at = np.where(inside, distance, 0.0) * unit[:, i, None]
         slack = 1e-9 * (axis.values[-1] - axis.values[0])
         inside &= (at >= axis.values[0] - slack) & (at <= axis.values[-1] + slack)
-    return np.where(inside, distance, 0.0), inside
+    longest = max(1, int(inside.sum(axis=1).max()))  # the distances are sorted: what is inside comes first
+    return np.where(inside, distance, 0.0)[:, :longest], inside[:, :longest]
 
 
 def _interpolate(values: Floats, axes: tuple[Axis, ...], points: Floats) -> Floats:
@@ -124,8 +171,9 @@ def _interpolate(values: Floats, axes: tuple[Axis, ...], points: Floats) -> Floa
         for side, (cell, share) in zip(corner, spots, strict=True):
             weight = weight * (share if side else 1 - share)
             index.append(cell + side)
-        with np.errstate(invalid="ignore"):  # a corner of weight 0 does not count, whatever it holds
-            corners += np.where(weight[..., None] > 1e-12, weight[..., None] * values[tuple(index)], 0.0)
+        counts = weight > 1e-12  # a corner of weight 0 does not count, whatever it holds
+        with np.errstate(invalid="ignore"):
+            corners[counts] += weight[counts][:, None] * values[tuple(i[counts] for i in index)]
     return corners
 
 
@@ -159,28 +207,41 @@ def _first_above(
     return near + share * np.where(cut, 0.0, far - near), cut
 
 
-def _area(surface: Surface, delta: float) -> Estimate:
+def _area(surface: Surface, part: NDArray[np.bool_], delta: float, touches: bool) -> Estimate:
     """Area of the connected part, in squared parameter distance.
 
     Its error takes the part's triangles as fixed: leaving out a sample group moves the edge, not the topology.
     """
-    part = component(surface, surface.centre.loss + delta)
     if not part.any():
         return Estimate.missing("undefined")
-    sizes = surface.centre.group_sizes
-    corners, area = _triangles(surface, part)  # (n, 3) flat indices, (n,)
-    losses = surface.loss.reshape(-1)[corners]
-    cut = bool(part[0].any() or part[-1].any() or part[:, 0].any() or part[:, -1].any())
-    finite = np.isfinite(losses).all(axis=1)
-    cut |= not finite.all()
-    corners, area, losses = corners[finite], area[finite], losses[finite]
-    value = float((_share_below(losses, surface.centre.loss + delta) * area).sum())
-    used, places = np.unique(corners, return_inverse=True)
-    left_out = jackknife.without_each(surface.loss_groups.reshape(-1, len(sizes))[used], sizes)
+    sizes, flat = surface.centre.group_sizes, surface.loss.reshape(-1)
+    corners, area = _triangles(surface, part)  # (3, n) flat indices, (n,)
+    finite = np.isfinite(flat[corners]).all(axis=0)
+    cut = touches or not finite.all()
+    corners, area = corners[:, finite], area[finite]
+    value = float(_share_below(flat[corners], surface.centre.loss + delta) @ area)
     level = jackknife.without_each(surface.centre.loss_groups, sizes) + delta
-    places = places.reshape(corners.shape)
-    replicates = np.array([(_share_below(left_out[places, g], level[g]) * area).sum() for g in range(len(sizes))])
+    below, above = _surely(surface, level)
+    whole, none = below[corners].all(axis=0), above[corners].all(axis=0)
+    groups, replicates = surface.loss_groups.reshape(-1, len(sizes)), np.full(len(sizes), area[whole].sum())
+    corners, area = corners[:, ~whole & ~none], area[~whole & ~none]
+    for rows in jackknife.chunks((len(area), 3), len(sizes)):
+        left_out = jackknife.without_each(groups[corners[:, rows]], sizes)  # (3, n, G)
+        replicates += area[rows] @ _share_below(left_out, level)
     return Estimate.of(value, jackknife.stderr(replicates, sizes), "lower" if cut else "exact")
+
+
+def _surely(surface: Surface, level: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The points, flat, that are at or below the level whichever group is left out, and those above it."""
+    below, above = np.zeros((2, *surface.loss.shape), dtype=bool)
+    sizes = surface.centre.group_sizes
+    used = sizes > 0
+    for rows in jackknife.chunks(surface.loss.shape, len(sizes)):
+        left_out = jackknife.without_each(surface.loss_groups[rows], sizes)
+        under = left_out <= level
+        below[rows] = under[..., used].all(-1)
+        above[rows] = ~under[..., used].any(-1)
+    return below.reshape(-1), above.reshape(-1)
 
 
 def component(surface: Surface, level: float) -> NDArray[np.bool_]:
@@ -189,44 +250,52 @@ def component(surface: Surface, level: float) -> NDArray[np.bool_]:
     part = np.zeros_like(below)
     cells = [int(_spot(axis, np.zeros(1))[0][0]) for axis in surface.axes]
     shares = [float(_spot(axis, np.zeros(1))[1][0]) for axis in surface.axes]
-    for corner in np.ndindex(2, 2):
+    for corner in np.ndindex(*[2] * part.ndim):
         if all((share > 0) if side else (share < 1) for side, share in zip(corner, shares, strict=True)):
-            part[cells[0] + corner[0], cells[1] + corner[1]] = True
+            part[tuple(np.add(cells, corner))] = True
     part &= below
-    grow(part, below)
+    grow(part.reshape(len(part), -1), below.reshape(len(part), -1))
     return part
 
 
 def grow(part: NDArray[np.bool_], below: NDArray[np.bool_]) -> None:
     """Flood `part` through `below` in place, front by front, along the edges of the triangulation."""
     nx, ny = part.shape
-    front = np.argwhere(part)
-    while len(front):
-        beside = (front[:, None, :] + NEIGHBOURS).reshape(-1, 2)
-        beside = beside[((beside >= 0) & (beside < (nx, ny))).all(axis=1)]
-        fresh = np.unique(beside @ (ny, 1))
-        fresh = fresh[below.ravel()[fresh] & ~part.ravel()[fresh]]
-        front = np.stack(np.divmod(fresh, ny), axis=1)
-        part[front[:, 0], front[:, 1]] = True
+    free, start = np.zeros((2, nx + 2, ny + 2), dtype=bool)  # with a border, so that no neighbour is outside
+    free[1:-1, 1:-1], start[1:-1, 1:-1] = below & ~part, part
+    flat, turn = free.reshape(-1), np.empty(free.size, dtype=np.intp)
+    steps = NEIGHBOURS @ (ny + 2, 1)
+    front = np.flatnonzero(start)
+    while front.size:
+        beside = (front[:, None] + steps).reshape(-1)
+        beside = beside[flat[beside]]
+        turn[beside] = order = np.arange(len(beside))
+        front = beside[turn[beside] == order]  # each point once
+        flat[front] = False
+    part |= below & ~free[1:-1, 1:-1]
 
 
 def _triangles(surface: Surface, part: NDArray[np.bool_]) -> tuple[NDArray[np.intp], Floats]:
-    """The triangles that touch the part: two per cell, split from its low corner to its high one."""
-    nx, ny = surface.loss.shape
-    index = np.arange(nx * ny).reshape(nx, ny)
-    low, right, up, high = index[:-1, :-1], index[1:, :-1], index[:-1, 1:], index[1:, 1:]
-    corners = np.concatenate([np.stack([low, right, high], -1), np.stack([low, up, high], -1)]).reshape(-1, 3)
+    """The triangles that touch the part, corners (3, n): two per cell, split from its low corner to its high one."""
     assert surface.y is not None
-    cell = np.outer(np.diff(surface.x.values), np.diff(surface.y.values))
-    area = np.concatenate([cell, cell]).reshape(-1) * 0.5 * np.sqrt(np.linalg.det(surface.gram))
-    touched = part.reshape(-1)[corners].any(axis=1)
-    return corners[touched], area[touched]
+    index = np.arange(part.size).reshape(part.shape)
+    at = (slice(None, -1), slice(1, None))
+    cell = np.outer(np.diff(surface.x.values), np.diff(surface.y.values)) * 0.5 * np.sqrt(np.linalg.det(surface.gram))
+    corners, areas = [], []
+    for i, j in ((1, 0), (0, 1)):  # the third corner: right of the low one, or above it
+        three = [(at[0], at[0]), (at[i], at[j]), (at[1], at[1])]
+        touched = np.logical_or.reduce([part[corner] for corner in three])
+        corners.append(np.stack([index[corner][touched] for corner in three]))
+        areas.append(cell[touched])
+    return np.concatenate(corners, axis=1), np.concatenate(areas)
 
 
-def _share_below(losses: Floats, level: float) -> Floats:
-    """The share of each triangle (n, 3) on which the linear interpolant is at most `level`."""
-    a, b, c = np.sort(losses, axis=1).T
-    with np.errstate(invalid="ignore", divide="ignore"):
+def _share_below(losses: Floats, level: Any) -> Floats:
+    """The share of each triangle (3, ...) on which the linear interpolant is at most `level`."""
+    p, q, r = losses
+    low, high = np.minimum(p, q), np.maximum(p, q)
+    a, b, c = np.minimum(low, r), np.maximum(low, np.minimum(high, r)), np.maximum(high, r)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
         tip = (level - a) ** 2 / ((b - a) * (c - a))  # only the lowest corner is below
         rest = 1 - (c - level) ** 2 / ((c - a) * (c - b))  # two corners are below
     return np.where(level >= c, 1.0, np.where(level >= b, rest, np.where(level > a, tip, 0.0)))

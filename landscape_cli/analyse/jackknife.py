@@ -7,12 +7,15 @@ unequal size the replicate is the weighted mean without the group.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from landscape_cli.profile import Centre, Estimate, Floats
 
 SIGMAS = 3.0  # standard errors of the interval that every decision uses
+CHUNK = 1 << 17  # numbers of one chunk of group losses
+ROUNDING = 4 * np.finfo(np.float64).eps  # of a mean loss, relative: what differs by less is equal
 
 
 def without_each(groups: Floats, sizes: Floats) -> Floats:
@@ -36,6 +39,44 @@ def stderr(replicates: Floats, sizes: Floats) -> float | None:
     if count < 2 or not np.isfinite(used).all():
         return None
     return float(np.sqrt((count - 1) / count * ((used - used.mean()) ** 2).sum()))
+
+
+def deviations(groups: Floats, sizes: Floats) -> Floats:
+    """(..., G) group values of something linear in the losses -> its replicates minus the whole, of the groups used."""
+    if not sizes.all():
+        groups, sizes = groups[..., sizes > 0], sizes[sizes > 0]
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        whole = groups @ (sizes / sizes.sum())
+        apart: Floats = (whole[..., None] - groups) * (sizes / (sizes.sum() - sizes))
+    return apart
+
+
+def errors(groups: Floats, sizes: Floats) -> Floats:
+    """The standard errors of many linear combinations of losses, (..., G) -> (...); NaN where there is none."""
+    return spread(deviations(groups, sizes))
+
+
+def spread(replicates: Floats) -> Floats:
+    """The jackknife standard errors of many statistics from their replicates, (..., G) -> (...); NaN where none."""
+    count = replicates.shape[-1]
+    if count < 2:
+        return np.full(replicates.shape[:-1], np.nan)
+    with np.errstate(invalid="ignore", over="ignore"):
+        apart = replicates - replicates.mean(-1, keepdims=True)
+        found: Floats = np.sqrt((count - 1) / count * np.einsum("...g,...g->...", apart, apart))
+    return found
+
+
+def sure(sizes: Floats) -> float:
+    """How many standard errors decide: Student's equal of three for as many groups as there are."""
+    return student(max(1, int((sizes > 0).sum()) - 1))
+
+
+def chunks(shape: tuple[int, ...], groups: int) -> Iterator[slice]:
+    """Rows of a grid, a few at a time, so that the sample groups' losses at these rows stay in the cache."""
+    row = groups * math.prod(shape[1:])
+    count = max(1, CHUNK // max(1, row))
+    return (slice(start, min(start + count, shape[0])) for start in range(0, shape[0], count))
 
 
 def student(freedom: int) -> float:

@@ -33,12 +33,19 @@ def surface_statistics(surface: Surface) -> dict[str, Any]:
     }
 
 
-def _lowest(surface: Surface) -> Any:
+def lowest(surface: Surface) -> tuple[int, ...] | None:
+    """Where the loss is lowest: of equal points the nearest to the centre; None without a finite point."""
     if not surface.finite.any():
-        return Estimate.missing("not finite")
-    lowest = surface.finite & (surface.loss == surface.loss[surface.finite].min())
+        return None
+    least = surface.finite & (surface.loss == surface.loss[surface.finite].min())
     distance = sum(np.ix_(*[axis.values**2 for axis in surface.axes]))
-    where = np.unravel_index(int(np.argmin(np.where(lowest, distance, np.inf))), surface.loss.shape)
+    return tuple(int(i) for i in np.unravel_index(int(np.argmin(np.where(least, distance, np.inf))), least.shape))
+
+
+def _lowest(surface: Surface) -> Any:
+    where = lowest(surface)
+    if where is None:
+        return Estimate.missing("not finite")
     bound: Bound = "exact" if surface.measured.all() else "upper"
     point = np.array([axis.values[i] for axis, i in zip(surface.axes, where, strict=True)])
     groups, centre = surface.loss_groups[where], surface.centre
