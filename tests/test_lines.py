@@ -103,9 +103,12 @@ def test_the_errors_are_paired() -> None:
     assert found["over_mean"][ITSELF].stderr == pytest.approx(0.1 * spread * 0.25, rel=1e-6)  # ¼ - ½
 
 
-@pytest.mark.parametrize("x", ["0:1:20", [0.0, 0.3, 1.0], "0:1:2"])
+@pytest.mark.parametrize("x", ["0:1:20", [0.0, 0.3, 1.0], "0:1:2", "-0.1:1.1:13"])  # the last has 1 + 2e-16
 def test_any_axis_that_holds_both_ends_will_do(x: Any) -> None:
-    assert barrier(surface_of(lambda t: 4 * t * (1 - t), x))[ITSELF].status == "ok"
+    found = path_statistics(surface_of(lambda t: 4 * (1 - t), x))
+    assert found["barrier"][ITSELF] == Estimate(0.0, 0.0)
+    assert number(found["barrier"]["ends"]) == pytest.approx(-4)
+    assert number(found["monotone"][ITSELF]) == 1
 
 
 @pytest.mark.parametrize("x", ["-1:0.9:20", "0.05:1:20", "-0.33:1.1:12", [0.0], "0:0.99:4"])
@@ -239,6 +242,9 @@ def test_only_mirrored_points_are_compared() -> None:
     assert [side["t"] for side in asymmetry(surface_of(lambda x: x**2, [-2, -1, -0.5, 0, 0.6, 1, 3]))] == [1.0]
     assert asymmetry(surface_of(lambda x: x**2, [-2, -1, 0, 0.5])) == []
     assert asymmetry(surface_of(lambda x: x**2, [0.0])) == []
+    assert [side["t"] for side in asymmetry(surface_of(lambda x: x**2, "-0.7:1.1:19"))] == pytest.approx(
+        [0.2, 0.3, 0.7]
+    )
     assert asymmetry(surface_of(lambda x, y: x**2 + y, "-1:1:5", "-1:1:5")) == []
 
 

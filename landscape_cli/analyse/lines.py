@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.paths import ITSELF
-from landscape_cli.profile import Centre, Estimate, Floats, PlaneRecord, Surface
+from landscape_cli.profile import Axis, Centre, Estimate, Floats, PlaneRecord, Surface
 
 SHARES = (0.25, 0.5, 1.0)  # of the farthest mirrored distance, where left and right are compared
 
@@ -61,7 +61,7 @@ def path_statistics(surface: Surface) -> dict[str, Any]:
 
 def _path(surface: Surface) -> _Path | Estimate:
     """The points between 0 and 1, or why there are none."""
-    start, end = surface.x.index(0.0), surface.x.index(1.0)
+    start, end = _at(surface.x, 0.0), _at(surface.x, 1.0)
     if surface.y is not None or start is None or end is None:
         return Estimate.missing("undefined")
     inside = slice(start, end + 1)
@@ -70,7 +70,15 @@ def _path(surface: Surface) -> _Path | Estimate:
         return Estimate.missing("not measured")
     if not np.isfinite(loss[[0, -1]]).all() or np.isnan(loss).any() or (loss == -np.inf).any():
         return Estimate.missing("not finite")
-    return _Path(surface.x.values[inside], loss, surface.loss_groups[inside], surface.centre.group_sizes)
+    return _Path(
+        np.append(surface.x.values[inside][:-1], 1.0), loss, surface.loss_groups[inside], surface.centre.group_sizes
+    )
+
+
+def _at(axis: Axis, value: float) -> int | None:
+    """Where a value stands on the axis, up to rounding; None where it does not."""
+    nearest = int(np.abs(axis.values - value).argmin())
+    return nearest if abs(axis.values[nearest] - value) <= 1e-12 * np.abs(axis.values).max() else None
 
 
 def _barrier(path: _Path) -> dict[str, Any]:
@@ -131,14 +139,13 @@ def asymmetry(surface: Surface) -> list[dict[str, Any]]:
     """
     if surface.y is not None:
         return []
-    mirrored = np.intersect1d(surface.x.values, -surface.x.values)
-    mirrored = mirrored[mirrored > 0]
+    mirrored = np.array([v for v in surface.x.values if v > 0 and _at(surface.x, -v) is not None])
     wanted = {int(np.abs(mirrored - share * mirrored[-1]).argmin()) for share in SHARES if mirrored.size}
     return [_sides(surface, float(mirrored[i])) for i in sorted(wanted)]
 
 
 def _sides(surface: Surface, t: float) -> dict[str, Any]:
-    right, left = (surface.x.index(side) for side in (t, -t))
+    right, left = (_at(surface.x, side) for side in (t, -t))
     place = {"t": t, "distance": Estimate.of(t * float(np.sqrt(surface.gram[0, 0])))}
     rises = {"right": _rise(surface, right), "left": _rise(surface, left)}
     bad = next((r for r in rises.values() if r.status != "ok"), None)
