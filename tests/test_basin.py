@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from problems import CONSTANT, HIMMELBLAU, surface_of
 
+from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.basin import DELTA, DELTAS, RAYS, basin_levels, basin_statistics, component, inside
 from landscape_cli.profile import Estimate, Surface
 
@@ -358,6 +359,37 @@ def test_the_area_s_error_follows_the_curvature_s() -> None:
     for name, replicates in (("area", 2 * np.pi * DELTA / without), ("radius_mean", np.sqrt(2 * DELTA / without))):
         exact = np.sqrt(31 / 32 * ((replicates - replicates.mean()) ** 2).sum())
         assert found[name].stderr == pytest.approx(exact, rel=0.05)
+
+
+def below(losses: list[float], level: float) -> float:
+    """The share of a triangle at or below a level, from its corners' losses."""
+    a, b, c = sorted(losses)
+    if level >= c:
+        return 1.0
+    if level > b:
+        return 1 - (c - level) ** 2 / ((c - a) * (c - b))
+    return (level - a) ** 2 / ((b - a) * (c - a)) if level > a else 0.0
+
+
+@pytest.mark.parametrize("sizes", [[1] * 5, [3, 1, 0, 5, 9]])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_area_s_error_is_the_jackknife_over_the_part_s_triangles(sizes: list[float], seed: int) -> None:
+    surface = surface_of(pyramid(0.3, 0.2), "-1:1:13", "-1:1:11", noise=0.08, groups=5, sizes=sizes, seed=seed)
+    centre = surface.centre
+    maps = jackknife.without_each(surface.loss_groups, centre.group_sizes)
+    levels = jackknife.without_each(centre.loss_groups, centre.group_sizes) + DELTA
+    part = component(surface, centre.loss + DELTA)
+    assert 0 < part.sum() < part.size
+    areas = np.zeros(5)
+    for i, j in np.ndindex(12, 10):
+        for third in ((i + 1, j), (i, j + 1)):
+            corners = [(i, j), third, (i + 1, j + 1)]
+            if any(part[corner] for corner in corners):
+                areas += [below([maps[c][g] for c in corners], levels[g]) / 60 for g in range(5)]
+    error = jackknife.stderr(areas, centre.group_sizes)
+    assert error is not None
+    assert error > 0
+    assert basin_statistics(surface)["area"].stderr == pytest.approx(error, rel=1e-9)
 
 
 def test_the_errors_are_the_spread_over_repeated_draws() -> None:

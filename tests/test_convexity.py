@@ -162,6 +162,20 @@ def test_mirrored_and_swapped_axes_change_no_share(seed: int) -> None:
         loss_groups=surface.loss_groups.transpose(1, 0, 2), measured=surface.measured.T,
     )  # fmt: skip
     assert shares(mirrored) == shares(swapped) == shares(surface)
+    for name in ("lowest", "highest", "error"):
+        one, other = getattr(hessian_map(surface), name), getattr(hessian_map(mirrored), name)
+        np.testing.assert_array_equal(other[::-1], one)
+
+
+@pytest.mark.parametrize(("factor", "convex", "certain"), [(-2.02, 0, 0), (-1.98, 1, 0), (1.98, 1, 0), (2.02, 1, 1)])
+def test_two_standard_errors_decide(factor: float, convex: float, certain: float) -> None:
+    own = np.random.default_rng(0).normal(size=16)
+    own = (own - own.mean()) / own.std(ddof=1) * 4  # of standard error 1
+    surface = surface_of(
+        lambda x: 3 - x + 0.1 * factor * x**2 / 2, "-1:1:9", noise=lambda x: 100 * own[::-1] + 0.1 * own * x**2 / 2,
+        groups=16,
+    )  # fmt: skip
+    assert shares(surface) == (convex, certain)
 
 
 def test_more_noise_widens_the_bracket_and_never_narrows_it() -> None:
@@ -184,6 +198,13 @@ def test_a_wall_takes_away_the_points_beside_it_and_no_others() -> None:
         assert (np.isnan(found.lowest) == gone).all()
         assert (np.isnan(found.highest) == gone).all()
         assert shares(surface) == (1.0, 1.0)
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_a_wall_of_a_line_takes_away_three_points(bad: float) -> None:
+    found = hessian_map(surface_of(lambda x: np.where(x == 0, bad, x**2), "-1:1:9"))
+    for values in (found.lowest, found.highest, found.error):
+        assert np.isnan(values).tolist() == [False, False, True, True, True, False, False]
 
 
 def test_a_point_not_yet_measured_counts_like_a_wall() -> None:

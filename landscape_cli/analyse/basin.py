@@ -222,9 +222,9 @@ def _area(surface: Surface, part: NDArray[np.bool_], delta: float, touches: bool
     value = float(_share_below(flat[corners], surface.centre.loss + delta) @ area)
     level = jackknife.without_each(surface.centre.loss_groups, sizes) + delta
     below, above = _surely(surface, level)
-    whole, none = below[corners].all(axis=0), above[corners].all(axis=0)
-    groups, replicates = surface.loss_groups.reshape(-1, len(sizes)), np.full(len(sizes), area[whole].sum())
-    corners, area = corners[:, ~whole & ~none], area[~whole & ~none]
+    same = below[corners].all(axis=0) | above[corners].all(axis=0)  # in every replicate: no part of their spread
+    corners, area = corners[:, ~same], area[~same]
+    groups, replicates = surface.loss_groups.reshape(-1, len(sizes)), np.zeros(len(sizes))
     for rows in jackknife.chunks((len(area), 3), len(sizes)):
         left_out = jackknife.without_each(groups[corners[:, rows]], sizes)  # (3, n, G)
         replicates += area[rows] @ _share_below(left_out, level)

@@ -50,7 +50,7 @@ def _has_neighbours(finite: NDArray[np.bool_]) -> bool:
 def _lines(shape: tuple[int, ...]) -> Indices:
     """Flat numbers of the points of every grid line, there and back: (lines, longest); -1 beyond a shorter line."""
     index = np.arange(int(np.prod(shape)), dtype=np.intp).reshape(shape)
-    families = [np.moveaxis(index, axis, -1).reshape(-1, n) for axis, n in enumerate(shape) if n > 1]
+    families = [np.moveaxis(index, axis, -1).reshape(-1, n) for axis, n in enumerate(shape)]
     longest = max(f.shape[1] for f in families)
     there = np.concatenate([np.pad(f, ((0, 0), (0, longest - f.shape[1])), constant_values=-1) for f in families])
     return np.concatenate([there, there[:, ::-1]])
