@@ -253,20 +253,21 @@ def test_a_large_grid_in_chunks_gives_what_its_rows_give_alone() -> None:
     ]
 
 
-@pytest.mark.parametrize("x", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("at", [-1.0, 0.0, 1.0])
 @pytest.mark.parametrize("axis", ["x", "y"])
-def test_the_error_is_that_of_the_cliff_s_own_row(x: float, axis: str) -> None:
-    """Only the losses at one place are noisy, in a grid of many chunks."""
+def test_the_error_is_that_of_the_cliff_s_own_row(at: float, axis: str) -> None:
+    """A step along one axis, highest and noisy in one row alone, in a grid of many chunks."""
     own = np.random.default_rng(0).normal(size=64)
 
-    def cliff_at(x_or_y: Any, other: Any) -> Any:
-        return (x_or_y == x) * (other > 0.5)
+    def height(x: Any, y: Any, far: float) -> Any:
+        row, along = (x, y) if axis == "y" else (y, x)
+        return (1 - far * abs(row - at)) * (along > 0.5)
 
-    def function(x: Any, y: Any) -> Any:
-        return cliff_at(x, y) if axis == "y" else cliff_at(y, x)
-
-    surface = surface_of(function, "-1:1:61", "-1:1:61", noise=lambda x, y: 0.1 * own * (function(x, y) != 0))
+    surface = surface_of(
+        lambda x, y: height(x, y, 0.3), "-1:1:61", "-1:1:61", noise=lambda x, y: 0.1 * own * (height(x, y, 1e9) > 0)
+    )
     found = cliff(surface)
+    assert (found["axis"], found["y" if axis == "x" else "x"]) == (axis, at)
     assert found["rise"].stderr == pytest.approx(0.1 * own.std(ddof=1) / 8)
 
 
