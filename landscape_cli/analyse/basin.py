@@ -216,19 +216,26 @@ def _area(surface: Surface, part: NDArray[np.bool_], delta: float, touches: bool
         return Estimate.missing("undefined")
     sizes, flat = surface.centre.group_sizes, surface.loss.reshape(-1)
     corners, area = _triangles(surface, part)  # (3, n) flat indices, (n,)
-    finite = np.isfinite(flat[corners]).all(axis=0)
+    finite, under = _all(surface.finite.reshape(-1), corners), _all(flat <= surface.centre.loss + delta, corners)
     cut = touches or not finite.all()
-    corners, area = corners[:, finite], area[finite]
-    value = float(_share_below(flat[corners], surface.centre.loss + delta) @ area)
+    edge = finite & ~under
+    value = float(
+        area[finite & under].sum() + _share_below(flat[corners[:, edge]], surface.centre.loss + delta) @ area[edge]
+    )
     level = jackknife.without_each(surface.centre.loss_groups, sizes) + delta
     below, above = _surely(surface, level)
-    same = below[corners].all(axis=0) | above[corners].all(axis=0)  # in every replicate: no part of their spread
-    corners, area = corners[:, ~same], area[~same]
+    varies = finite & ~_all(below, corners) & ~_all(above, corners)  # the others add the same to every replicate
+    corners, area = corners[:, varies], area[varies]
     groups, replicates = surface.loss_groups.reshape(-1, len(sizes)), np.zeros(len(sizes))
     for rows in jackknife.chunks((len(area), 3), len(sizes)):
         left_out = jackknife.without_each(groups[corners[:, rows]], sizes)  # (3, n, G)
         replicates += area[rows] @ _share_below(left_out, level)
     return Estimate.of(value, jackknife.stderr(replicates, sizes), "lower" if cut else "exact")
+
+
+def _all(mask: NDArray[np.bool_], corners: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """The triangles, corners (3, n), of which all corners are in the mask."""
+    return np.asarray(mask[corners[0]] & mask[corners[1]] & mask[corners[2]])
 
 
 def _surely(surface: Surface, level: Floats) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:

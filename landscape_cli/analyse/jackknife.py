@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cache
 
 import numpy as np
 
@@ -79,6 +80,7 @@ def chunks(shape: tuple[int, ...], groups: int) -> Iterator[slice]:
     return (slice(start, min(start + count, shape[0])) for start in range(0, shape[0], count))
 
 
+@cache
 def student(freedom: int) -> float:
     """How many standard errors hold what three hold of a normal mean, where the error is itself of few draws.
 
