@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -126,6 +127,13 @@ def test_an_empty_group_at_the_centre_does_not_spoil_a_difference() -> None:
     rise = jackknife.difference(float(surface.loss[1]), surface.loss_groups[1], centre)
     apart = (surface.loss_groups[1] - centre.loss_groups)[[0, 2]]
     assert rise.stderr == pytest.approx(abs(apart[0] - apart[1]) / 2)
+
+
+def test_an_error_too_large_for_a_float_is_none_and_nothing_is_heard() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimate = jackknife.mean(1e200, np.array([1e200, 3e200, -1e200]), np.ones(3))
+    assert (estimate.value, estimate.stderr) == (1e200, None)
 
 
 # --- many at once

@@ -206,6 +206,38 @@ def test_one_group_decides_without_an_error() -> None:
     assert barrier(at_points([0, 1, 0], groups=1))[ITSELF].stderr is None
 
 
+@settings(max_examples=40, deadline=None)
+@given(st.floats(0.01, 100), st.floats(-50, 50), st.integers(0, 99))
+def test_a_path_from_the_other_end_scaled_and_shifted_has_the_same_barrier_and_bump(
+    scale: float, shift: float, seed: int
+) -> None:
+    surface = surface_of(lambda t: np.sin(9 * t) + t, "0:1:12", noise=0.5, groups=8, seed=seed)
+    other = replace(
+        surface, loss=scale * surface.loss[::-1] + shift, loss_groups=scale * surface.loss_groups[::-1] + shift
+    )
+    one, two = path_statistics(surface), path_statistics(other)
+    assert two["monotone"][ITSELF] == one["monotone"][ITSELF]
+    for name in ("start", "end"):
+        assert two["monotone"][name] == pytest.approx(1 - one["monotone"][name])
+    assert two["barrier"]["t"] == pytest.approx(1 - one["barrier"]["t"])
+    pairs = [(one["barrier"], two["barrier"], ITSELF), (one["monotone"], two["monotone"], "bump")]
+    pairs += [(one["barrier"]["over_mean"], two["barrier"]["over_mean"], ITSELF)]
+    for mine, its, name in pairs:
+        assert number(its[name]) == pytest.approx(scale * number(mine[name]), rel=1e-6, abs=1e-9 * scale)
+        assert its[name].stderr == pytest.approx(scale * mine[name].stderr, rel=1e-6, abs=1e-9 * scale)
+
+
+@pytest.mark.parametrize("peak", [1e30, 1e200])
+def test_a_huge_peak_is_a_huge_barrier_and_nothing_is_heard(peak: float) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = path_statistics(surface_of(lambda t: np.where(t == 0.5, peak, t), "0:1:5", noise=0.1))
+        sides = asymmetry(surface_of(lambda x: np.where(x == 1, peak, x**2), "-1:1:5", noise=0.1))
+    for estimate in (found["barrier"][ITSELF], found["monotone"]["bump"], sides[-1][ITSELF]):
+        assert number(estimate) == pytest.approx(peak)
+    assert number(sides[-1]["relative"]) == pytest.approx(1.0)
+
+
 # --- asymmetry
 
 

@@ -39,7 +39,8 @@ def stderr(replicates: Floats, sizes: Floats) -> float | None:
     count = len(used)
     if count < 2 or not np.isfinite(used).all():
         return None
-    return float(np.sqrt((count - 1) / count * ((used - used.mean()) ** 2).sum()))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.sqrt((count - 1) / count * ((used - used.mean()) ** 2).sum()))
 
 
 def deviations(groups: Floats, sizes: Floats) -> Floats:
