@@ -41,9 +41,9 @@ def path_statistics(surface: Surface) -> dict[str, Any]:
     """`barrier` and `monotone`, of a line from the checkpoint (0) to another (1); both must be points of the axis.
 
     `barrier` is the largest L(t) - [(1-t)·L(0) + t·L(1)] over the points t in [0, 1] (Entezari et al. 2022), at `t`,
-    with the paired standard error of that difference; 0 where no point lies above the chord. `over_mean` is the largest
-    L(t) - [L(0) + L(1)]/2 (Frankle et al. 2020), and `ends` L(1) - L(0). The largest of many noisy differences is
-    biased upwards: `chosen_of` says of how many. Infinite where a point between is infinite.
+    with the paired standard error of that difference; 0, of error 0, where no point lies above the chord.
+    `over_mean` is the largest L(t) - [L(0) + L(1)]/2 (Frankle et al. 2020), and `ends` L(1) - L(0). The largest of many
+    noisy differences is biased upwards: `chosen_of` says of how many. Infinite where a point between is infinite.
 
     `monotone` is 1 where the loss, walked from the higher end to the lower, shows no rise beyond 3 standard errors
     (Student's equal) of the difference between a point and the lowest before it (Goodfellow et al. 2015), else 0.

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.paths import ITSELF
-from landscape_cli.profile import Estimate, Floats, Surface
+from landscape_cli.profile import Estimate, Floats, Status, Surface
 
 Indices = NDArray[np.intp]
 
@@ -22,14 +22,15 @@ def roughness(surface: Surface) -> dict[str, Any]:
     highest (lowest) point since the last turn by more than 3 standard errors (Student's equal) of that very difference,
     paired; the turning point is that extreme. What is smaller is noise, at a line's ends too. Every line is walked both
     ways and the mean taken, so that mirroring changes nothing. A point that is not measured or not finite ends a line
-    and starts another. The standard error is the jackknife's with the same turning points; chosen among noisy points,
-    they bias the value upwards. Undefined without two finite neighbours.
+    and starts another. The standard error is the jackknife's with the same turning points: it holds where they and each
+    line's lowest are apart by more than the noise, knows nothing of reversals below it, and is 0 where none is above.
+    Undefined without two finite neighbours.
     """
     if not _has_neighbours(surface.finite):
-        status = "undefined" if surface.loss.size < 2 else "not finite" if surface.measured.all() else "not measured"
-        return {"roughness": {ITSELF: Estimate.missing(status)}}  # type: ignore[arg-type]
-    walk = _Walk(surface)
+        status: Status = "not finite" if surface.measured.all() else "not measured"
+        return {"roughness": {ITSELF: Estimate.missing("undefined" if surface.loss.size < 2 else status)}}
     lines = _lines(surface.loss.shape)
+    walk = _Walk(surface, len(lines))
     for column in np.ascontiguousarray(lines.T):
         walk.step(column)
     walk.close(np.flatnonzero(walk.going))
@@ -63,13 +64,12 @@ class _Walk:
     the highest and lowest since, of the lowest turn, and of the piece's extremes.
     """
 
-    def __init__(self, surface: Surface) -> None:
+    def __init__(self, surface: Surface, lines: int) -> None:
         finite = surface.finite.reshape(-1)
         self.losses = np.append(np.where(finite, surface.loss.reshape(-1), np.nan), np.nan)  # of -1: a wall
         self.sizes = surface.centre.group_sizes
         self.groups = surface.loss_groups.reshape(-1, len(self.sizes))
         self.sure = jackknife.sure(self.sizes)
-        lines = len(_lines(surface.loss.shape))
         self.going = np.zeros(lines, dtype=bool)
         self.direction = np.zeros(lines, dtype=np.int8)
         self.turned, self.high, self.low, self.least, self.top, self.bottom = np.full((6, lines), -1, dtype=np.intp)
