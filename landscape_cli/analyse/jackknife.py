@@ -38,15 +38,18 @@ def stderr(replicates: Floats, sizes: Floats) -> float | None:
     return float(np.sqrt((count - 1) / count * ((used - used.mean()) ** 2).sum()))
 
 
-def student(freedom: int) -> float:
-    """How many standard errors hold what three hold of a normal mean, where the error is itself of few draws.
+THREE = math.erf(SIGMAS / math.sqrt(2))  # what three standard errors hold of a normal distribution
+
+
+def student(freedom: int, confidence: float = THREE) -> float:
+    """How many standard errors hold a mean with this confidence, where the error is itself of few draws.
 
     Student's quantile, by the integral of its density over θ with t = √n·tan θ, which is cosⁿ⁻¹θ.
     """
     angles = np.linspace(0, math.pi / 2, 1 << 14)
     mass = np.cos(angles) ** (freedom - 1)
     within = np.concatenate([[0.0], np.cumsum(mass[1:] + mass[:-1])])
-    angle = np.interp(math.erf(SIGMAS / math.sqrt(2)), within / within[-1], angles)
+    angle = np.interp(confidence, within / within[-1], angles)
     return math.sqrt(freedom) * math.tan(float(angle))
 
 
