@@ -9,6 +9,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from test_report_command import CONFIGS, Capture, estimates, printed, strict
 
@@ -19,6 +20,7 @@ from landscape_cli.analyse.statistics import statistics
 from landscape_cli.cli.main import main
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.profile import Estimate
+from landscape_cli.report.intervals import Ranged
 from landscape_cli.report.legend import EVIDENCE, LEGEND, legend_key
 from landscape_cli.report.numbers import estimate_text
 
@@ -81,6 +83,23 @@ def test_a_metric_is_a_bare_number(run: Path, capsys: Capture) -> None:
     assert len(printed(capsys, "report", str(run), "--metric=centre.loss", "--metric=hessian.trace").splitlines()) == 2
 
 
+def test_the_verdict_is_a_word(run: Path, capsys: Capture) -> None:
+    only = strict(printed(capsys, "report", str(run), "--format", "json"))["runs"][0]
+    assert printed(capsys, "report", str(run), "--metric", "verdict.kind") == f"{only['verdict']['kind']}\n"
+
+
+def test_a_metric_that_has_not_converged_is_printed_and_exits_3(run: Path, capsys: Capture) -> None:
+    profile = store.load(run)
+    held = profile.sections["hessian"]
+    arrays = {**held.arrays, "top_converged": np.zeros(2)}
+    store.save(replace(profile, sections={**profile.sections, "hessian": replace(held, arrays=arrays)}), run)
+    capsys.readouterr()
+    assert main(["report", str(run), "--metric", "hessian.top"]) == ExitCode.INCONCLUSIVE
+    out, err = capsys.readouterr()
+    assert float(out) == held.arrays["top"][0]
+    assert "not converged" in err
+
+
 def test_a_metric_that_is_none_or_has_no_number(run: Path, capsys: Capture) -> None:
     assert main(["report", str(run), "--metric", "hessian.topp"]) == ExitCode.USAGE
     out, err = capsys.readouterr()
@@ -116,19 +135,21 @@ def test_a_plane_alone_and_all_planes(run: Path, capsys: Capture) -> None:
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
 def test_intervals_are_student_s(run: Path, capsys: Capture, confidence: float) -> None:
     args = ("report", str(run), "--confidence", str(confidence), "--format")
-    quantile = pytest.importorskip("scipy.stats").t.ppf(0.5 + confidence / 2, 63)
+    few, many = pytest.importorskip("scipy.stats").t.ppf(0.5 + confidence / 2, [59, 63])  # 60 samples, 64 groups
     found = estimates(strict(printed(capsys, *args, "json")))
     wide = [e for e in found if e["stderr"] is not None]
     assert len(wide) > 20
     for estimate in wide:
-        low, high = estimate["interval"]
-        assert high - low == pytest.approx(2 * quantile * estimate["stderr"], rel=1e-4)
+        low, high = estimate["low"], estimate["high"]
         assert (high + low) / 2 == pytest.approx(estimate["value"])
-    assert all(e["interval"] is None for e in found if e["stderr"] is None)
+    assert all(e["low"] is None for e in found if e["stderr"] is None)
     rows = list(csv.DictReader(io.StringIO(printed(capsys, *args, "csv"))))
     row = next(row for row in rows if row["metric"] == "hessian.trace")
     half = (float(row["high"]) - float(row["low"])) / 2
-    assert half == pytest.approx(quantile * float(row["stderr"]), rel=1e-4)
+    assert half == pytest.approx(few * float(row["stderr"]), rel=1e-4)
+    row = next(row for row in rows if row["metric"] == "planes.main.test.basin.left")
+    half = (float(row["high"]) - float(row["low"])) / 2
+    assert half == pytest.approx(many * float(row["stderr"]), rel=1e-4)
     assert " [" in printed(capsys, *args, "text")
 
 
@@ -139,10 +160,11 @@ def test_a_confidence_that_is_none_is_refused(run: Path, capsys: Capture, confid
 
 
 def test_an_interval_is_rounded_by_its_error() -> None:
-    assert estimate_text(Estimate.of(1.23456, 0.0321), 2.0) == "1.235 [1.170, 1.299]"
-    assert estimate_text(Estimate.of(1.23456, 0.0321, "lower"), 2.0) == "≥ 1.235 [1.170, 1.299]"
-    assert estimate_text(Estimate.of(1.23456), 2.0) == "1.2346"
-    assert estimate_text(Estimate.missing("not measured"), 2.0) == "not measured"
+    wide = Ranged(1.23456, 0.0321, low=1.17036, high=1.29876)
+    assert estimate_text(wide) == "1.235 [1.170, 1.299]"
+    assert estimate_text(replace(wide, bound="lower")) == "≥ 1.235 [1.170, 1.299]"
+    assert estimate_text(Ranged(1.23456)) == "1.2346"
+    assert estimate_text(Ranged(None, status="not measured")) == "not measured"
 
 
 def test_every_number_of_a_report_is_explained(run: Path) -> None:

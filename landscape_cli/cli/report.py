@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from landscape_cli import store
-from landscape_cli.analyse.jackknife import student
 from landscape_cli.analyse.names import named
 from landscape_cli.analyse.statistics import statistics
 from landscape_cli.cli.console import CONSOLE, common
@@ -16,6 +15,8 @@ from landscape_cli.cli.tables import to_text
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.profile import PlaneRecord
 from landscape_cli.report.formats import FORMATS
+from landscape_cli.report.intervals import with_intervals
+from landscape_cli.report.numbers import plain
 from landscape_cli.report.run import Run
 
 ALL_FORMATS = ("text", *FORMATS)
@@ -47,24 +48,29 @@ def report(
     refuse_to_overwrite(runs, output)
     read = [analysed(path, confidence, sections) for path in runs]
     if metrics:
-        emit("".join(f"{bare(run, metric)}\n" for run in read for metric in metrics), output, force)
-        return _code(read)
+        found = [bare(run, metric) for run in read for metric in metrics]
+        emit("".join(f"{text}\n" for text, _ in found), output, force)
+        return _code(read) or (ExitCode.OK if all(sure for _, sure in found) else ExitCode.INCONCLUSIVE)
     text = to_text(read, terminal=output == "-") if name == "text" else FORMATS[name](read)
     emit(text, output, force)
     return _code(read)
 
 
-def bare(run: Run, metric: str) -> str:
-    """The number alone.
+def bare(run: Run, metric: str) -> tuple[str, bool]:
+    """The number alone, or the verdict's word; and whether it may be relied on, which is said where not.
 
     Raises:
         LandscapeError: there is no such metric, or it has no number (exit 3).
     """
+    if metric in ("verdict", "verdict.kind") and run.tree["verdict"] is not None:
+        return plain(str(run.tree["verdict"]["kind"])), True
     path, found = named(run.tree, metric)
     if found.value is None:
         hint = "landscape report without --metric shows what there is"
         raise LandscapeError(f"{run.file}: {path} has no number: {found.status}", hint, ExitCode.INCONCLUSIVE)
-    return repr(float(found.value))
+    if found.status != "ok":
+        CONSOLE.note(f"{run.file}: {path} is {found.status}")
+    return repr(float(found.value)), found.status == "ok"
 
 
 def _code(runs: list[Run]) -> int:
@@ -89,9 +95,9 @@ def analysed(path: Path, confidence: float | None = None, sections: tuple[str, .
     if confidence is not None and not 0 < confidence < 1:
         raise LandscapeError(f"a confidence of {confidence:g} is none", "give a number between 0 and 1: 0.95")
     profile = store.load(path)
-    groups = min((int((c.group_sizes > 0).sum()) for c in profile.centre.values()), default=2)
-    errors = None if confidence is None else student(max(1, groups - 1), confidence)
-    run = Run(str(path), profile, statistics(profile), errors, sections)
+    tree = statistics(profile)
+    shown = tree if confidence is None else with_intervals(profile, tree, confidence)
+    run = Run(str(path), profile, shown, sections)
     for name in sections:
         if name not in run.parts:
             raise one_of("section of the report", name, run.parts)

@@ -6,7 +6,8 @@ import csv
 import io
 
 from landscape_cli.analyse.paths import numbers as every_number
-from landscape_cli.report.numbers import interval, plain
+from landscape_cli.report.intervals import Ranged
+from landscape_cli.report.numbers import plain
 from landscape_cli.report.run import Run
 
 COLUMNS = ("file", "metric", "value", "stderr", "status", "bound")
@@ -16,13 +17,13 @@ def to_csv(runs: list[Run]) -> str:
     """file, metric, value, stderr, status, bound, and low and high where asked; an empty field for no number."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    wide = any(run.errors is not None for run in runs)
+    found = [(run, path, e) for run in runs for path, e in every_number(run.shown)]
+    wide = any(isinstance(estimate, Ranged) for _, _, estimate in found)
     writer.writerow([*COLUMNS, *(("low", "high") if wide else ())])
-    for run in runs:
-        for path, estimate in every_number(run.shown):
-            ends = (interval(estimate, run.errors) or (None, None)) if run.errors is not None else ()
-            value, error, *low_high = map(_text, (estimate.value, estimate.stderr, *ends))
-            writer.writerow([plain(run.file), path, value, error, estimate.status, estimate.bound, *low_high])
+    for run, path, estimate in found:
+        ends = (estimate.low, estimate.high) if isinstance(estimate, Ranged) else (None, None) if wide else ()
+        value, error, *low_high = map(_text, (estimate.value, estimate.stderr, *ends))
+        writer.writerow([plain(run.file), path, value, error, estimate.status, estimate.bound, *low_high])
     return out.getvalue()
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Profile
-from landscape_cli.report.numbers import interval
 from landscape_cli.report.run import Run
 
 FORMAT_VERSION = 1
@@ -23,7 +22,7 @@ def to_json(runs: list[Run]) -> str:
 
 def run_as_json(run: Run) -> dict[str, Any]:
     """One run: its file, provenance and tree of statistics."""
-    return {"file": run.file, "provenance": provenance_as_json(run.profile), **plain_values(run.shown, run.errors)}
+    return {"file": run.file, "provenance": provenance_as_json(run.profile), **plain_values(run.shown)}
 
 
 def provenance_as_json(profile: Profile) -> Any:
@@ -31,13 +30,13 @@ def provenance_as_json(profile: Profile) -> Any:
     return plain_values({**asdict(profile.provenance), "problem": profile.problem})
 
 
-def plain_values(tree: Any, errors: float | None = None) -> Any:
-    """The tree with Estimates as objects and non-finite numbers as null; with intervals of so many standard errors."""
+def plain_values(tree: Any) -> Any:
+    """The tree with Estimates as objects and non-finite numbers as null."""
     if isinstance(tree, Estimate):
-        return plain_values({**asdict(tree), **({} if errors is None else {"interval": interval(tree, errors)})})
+        return plain_values(asdict(tree))
     if isinstance(tree, dict):
-        inner = {str(key): plain_values(value, errors) for key, value in tree.items() if key != ITSELF}
-        return {**plain_values(tree[ITSELF], errors), **inner} if ITSELF in tree else inner
+        inner = {str(key): plain_values(value) for key, value in tree.items() if key != ITSELF}
+        return {**plain_values(tree[ITSELF]), **inner} if ITSELF in tree else inner
     if isinstance(tree, list | tuple):
-        return [plain_values(item, errors) for item in tree]
+        return [plain_values(item) for item in tree]
     return None if isinstance(tree, float) and not math.isfinite(tree) else tree

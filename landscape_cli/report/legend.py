@@ -37,6 +37,12 @@ LEGEND: dict[str, Meaning] = {
     "centre.weight_penalty": Meaning(
         "loss", "½·weight decay·‖θ‖² of the selected parameters, not part of the loss", survives=NO
     ),
+    "verdict": Meaning(
+        "kind",
+        "what the checkpoint is: minimum, saddle, maximum, plateau, slope or inconclusive",
+        "Ways down (the gradient, the lowest and largest eigenvectors, the last layer) are found on one half of the "
+        "samples and judged on the other, up to 0.01·‖θ‖; a fall counts beyond 0.01·|L| and three standard errors.",
+    ),
     "surface.finite_fraction": Meaning("1", "share of the measured points that are finite"),
     "surface.nan_count": Meaning("points", "measured points whose loss is NaN"),
     "surface.inf_count": Meaning("points", "measured points whose loss is infinite"),
@@ -123,7 +129,8 @@ LEGEND: dict[str, Meaning] = {
         "loss/parameter²",
         "largest eigenvalues of the Hessian",
         "Largest eigenvalues of ∇²L by Lanczos with full reorthogonalisation, until the residual is at most 1e-3·|λ|. "
-        "The error is that of uᵀHu over sample groups; the largest eigenvalue of few samples is biased upwards.",
+        "The error is that of uᵀHu over sample groups, and at least the residual of one that is 0 within it; the "
+        "largest eigenvalue of few samples is biased upwards.",
         "Wu & Simon 2000",
         NO,
     ),
@@ -157,10 +164,14 @@ LEGEND: dict[str, Meaning] = {
     ),
     "hessian.per_layer.trace": Meaning("loss/parameter²", "trace of that block", survives=NO),
     "learning_rate.max_stable.gradient_descent": Meaning(
-        "1", "2/λ₁: above it gradient descent diverges on the quadratic", "", "Cohen et al. 2021", NO
+        "parameter²/loss", "2/λ₁: above it gradient descent diverges on the quadratic", "", "Cohen et al. 2021", NO
     ),
-    "learning_rate.max_stable.heavy_ball": Meaning("1", "2(1+β)/λ₁, β = 0.9", "", "Cohen et al. 2021", NO),
-    "learning_rate.max_stable.nesterov": Meaning("1", "2(1+β)/((1+2β)λ₁), β = 0.9", "", "Cohen et al. 2021", NO),
+    "learning_rate.max_stable.heavy_ball": Meaning(
+        "parameter²/loss", "2(1+β)/λ₁, β = 0.9", "", "Cohen et al. 2021", NO
+    ),
+    "learning_rate.max_stable.nesterov": Meaning(
+        "parameter²/loss", "2(1+β)/((1+2β)λ₁), β = 0.9", "", "Cohen et al. 2021", NO
+    ),
     "learning_rate.max_stable.adam": Meaning(
         "1", "(2+2β₁)/((1-β₁)λ₁(P⁻¹H)), P = √v̂ + ε of the Adam in the checkpoint", "", "Cohen et al. 2022", NO
     ),
@@ -181,7 +192,7 @@ LEGEND: dict[str, Meaning] = {
     "sharpness.pac_bayes_sigma": Meaning(
         "1",
         "the σ at which that mean rise is the one asked for",
-        "The largest σ with an average rise of at most 0.1, by bisection.",
+        "The largest σ with an average rise of at most the one asked for (sharpness.rise, 0.1), by bisection.",
         "Jiang et al. 2020",
         YES,
     ),

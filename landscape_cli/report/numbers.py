@@ -6,12 +6,13 @@ import math
 import re
 
 from landscape_cli.profile import Estimate
+from landscape_cli.report.intervals import Ranged
 
 SIGNS = {"exact": "", "lower": "≥ ", "upper": "≤ "}
 
 
-def estimate_text(estimate: Estimate, errors: float | None = None) -> str:
-    """`0.00794 ± 0.00061`, `≥ 0.52`, `3.1 (not converged)`, or the status; an interval where `errors` says how wide."""
+def estimate_text(estimate: Estimate) -> str:
+    """`0.00794 ± 0.00061`, `≥ 0.52`, `3.1 (not converged)`, or the status; `0.0079 [0.0067, 0.0091]` where Ranged."""
     value, error = estimate.value, estimate.stderr
     if value is None:
         return estimate.status
@@ -21,17 +22,10 @@ def estimate_text(estimate: Estimate, errors: float | None = None) -> str:
         return f"{sign}{value}{why}"
     if error is None or error == 0:
         return f"{sign}{value:.5g}{why}"
-    if errors is None:
+    if not isinstance(estimate, Ranged) or estimate.low is None or estimate.high is None:
         return sign + " ± ".join(rounded(value, error)) + why
-    low, high = (rounded(value + side * errors * error, error)[0] for side in (-1, 1))
-    return f"{sign}{rounded(value, error)[0]} [{low}, {high}]{why}"
-
-
-def interval(estimate: Estimate, errors: float) -> tuple[float, float] | None:
-    """So many standard errors to both sides; None where there is no error."""
-    if estimate.value is None or estimate.stderr is None:
-        return None
-    return estimate.value - errors * estimate.stderr, estimate.value + errors * estimate.stderr
+    middle, low, high = (rounded(number, error)[0] for number in (value, estimate.low, estimate.high))
+    return f"{sign}{middle} [{low}, {high}]{why}"
 
 
 def rounded(value: float, error: float) -> tuple[str, str]:

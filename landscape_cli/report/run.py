@@ -26,14 +26,12 @@ class Run:
     """A profile with the name of its file and its statistics.
 
     Attributes:
-        errors: half the width of a printed interval, in standard errors; None: one of them, after a ±.
         sections: the parts that are shown; all where none is named.
     """
 
     file: str
     profile: Profile
     tree: Mapping[str, Any]
-    errors: float | None = None
     sections: tuple[str, ...] = ()
 
     @property
@@ -65,5 +63,5 @@ class Run:
     def cell(self, value: Any) -> str:
         """A statistic, or whatever else stands in a table, as text."""
         if isinstance(value, Estimate):
-            return estimate_text(value, self.errors)
+            return estimate_text(value)
         return "" if value is None else plain(str(value))
