@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 MAX_GROUPS = 64  # of samples
+UNMEASURED = ("time", "learning_rate")  # settings that change no number of a section
 
 
 @dataclass(frozen=True)

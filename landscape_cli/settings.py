@@ -286,4 +286,4 @@ def seconds(text: str | float | None, key: str = "the time") -> float | None:
 
 def _positive(key: str, value: float | None) -> None:
     if value is not None and not 0 < value < math.inf:
-        raise LandscapeError(f"{key} must be positive, not {value}", "give 1 or more, or leave it out")
+        raise LandscapeError(f"{key} must be positive, not {value}", "give a number above 0, or leave it out")

@@ -24,7 +24,7 @@ from landscape_cli.measure.losses import LOSSES, METRICS
 from landscape_cli.measure.normalisations import NORMALISATIONS
 from landscape_cli.measure.strategies import STRATEGIES
 from landscape_cli.report.formats import FORMATS
-from landscape_cli.report.tables import LEGEND
+from landscape_cli.report.legend import LEGEND
 
 README = Path(__file__).parents[1] / "README.md"
 NUMBER = re.compile(r"[-+]?\d+(?:\.\d+)?(?:e[-+]\d+)?")
@@ -69,8 +69,11 @@ def _first(function: Callable[..., Any]) -> str:
 
 def statistics() -> str:
     """Every statistic of the report."""
-    rows = [f"| `{name}` | {unit} | {gloss.replace('|', chr(92) + '|')} |" for name, (unit, gloss) in LEGEND.items()]
-    return "\n".join(["| statistic | unit | what it is |", "|---|---|---|", *rows])
+    rows = [
+        f"| `{name}` | {meaning.unit} | {meaning.gloss.replace('|', chr(92) + '|')} | {meaning.survives} |"
+        for name, meaning in LEGEND.items()
+    ]
+    return "\n".join(["| statistic | unit | what it is | survives rescaling |", "|---|---|---|---|", *rows])
 
 
 def settings() -> str:

@@ -326,6 +326,47 @@ def test_a_second_derivative_that_is_wrong_is_not_used(
     assert float((objective.product(vector) - exact).norm() / exact.norm()) < 1e-5
 
 
+class Padded(nn.Module):
+    """Half of its tokens are padding, whose row PyTorch gives no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(6, 4, padding_idx=0), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.embedding(x).mean(1))
+        return out
+
+
+def padded(count: int) -> tuple[Tensor, Tensor]:
+    words = torch.randint(1, 6, (count, 6))
+    words[:, 3:] = 0
+    return words, torch.randint(3, (count,))
+
+
+def test_the_row_of_padding_is_no_false_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(MODELS, "padded", (Padded, padded, ""))
+    problem, split = problem_of("padded", "float32")
+    refuse_false_gradient(make_objective(problem, split, torch.arange(23), batch=7)[0])
+
+
+def test_a_loss_whose_changes_are_lost_in_rounding_is_no_false_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Confident and right: losses of 1e-8 and below, beside logits of tens."""
+    labels = torch.arange(23) % 3
+
+    def confident() -> nn.Module:
+        model = nn.Linear(4, 3, bias=False)
+        nn.init.zeros_(model.weight)
+        with torch.no_grad():
+            model.weight[:, :3] = 20 * torch.eye(3)
+        return model
+
+    data = torch.nn.functional.one_hot(labels, 4).float()
+    monkeypatch.setitem(MODELS, "confident", (confident, lambda count: (data, labels), ""))
+    problem, split = problem_of("confident", "float32")
+    refuse_false_gradient(make_objective(problem, split, torch.arange(23), batch=23)[0])
+
+
 class HalfDetached(Squares):
     """One layer that the gradient does not see."""
 

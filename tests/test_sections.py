@@ -451,6 +451,32 @@ def test_a_section_that_ran_out_of_time_is_measured_when_it_is_given_more(
     assert "nothing to do" in capsys.readouterr().err
 
 
+def test_a_section_that_ran_out_of_time_is_not_measured_again_with_less(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("job.toml", "--only=hessian", "-o", "run.h5")
+    assert scan(*asked, "--set=hessian.time=0.00001") == 0
+    for less in ("0.000001", '"0.00001s"'):
+        assert scan(*asked, f"--set=hessian.time={less}") == 0
+        assert "nothing to do" in capsys.readouterr().err
+
+
+def test_a_section_that_cannot_be_had_leaves_the_others(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusing(problem: Problem, settings: Any, ask: Callable[[int], bool]) -> None:
+        raise LandscapeError("no", "nothing", ExitCode.INCONCLUSIVE)
+
+    monkeypatch.setitem(SECTIONS, "gradient", refusing)
+    assert scan("job.toml", "--all", "-o", "run.h5") == ExitCode.INCONCLUSIVE
+    held = {name: section.complete for name, section in store.load("run.h5").sections.items()}
+    assert held == {"gradient": False, "hessian": True, "sharpness": True}
+
+
+def test_one_part_is_forced_at_a_time(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert scan("job.toml", "--all", "-o", "run.h5") == 0
+    told = refused(capsys, 2, "job.toml", "--all", "--force=hessian", "--force=gradient", "-o", "run.h5")
+    assert "more than once" in told
+
+
 def test_a_learning_rate_can_be_named_afterwards(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = ("job.toml", "--only=hessian", "-o", "run.h5")
     assert scan(*asked) == 0

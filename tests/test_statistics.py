@@ -18,7 +18,7 @@ from landscape_cli.analyse.paths import ITSELF, flatten
 from landscape_cli.analyse.statistics import PLANE_STATISTICS, centre_statistics, statistics
 from landscape_cli.profile import Bound, Estimate, PlaneRecord, Profile, Provenance, Status, Surface
 from landscape_cli.report import formats
-from landscape_cli.report.tables import Run
+from landscape_cli.report.run import Run
 
 GRAM = np.array([[4.0, 1.0], [1.0, 2.0]])
 

@@ -246,12 +246,17 @@ def test_what_has_not_converged_comes_with_what_would_help() -> None:
 
 def test_a_smallest_eigenvalue_of_zero_is_a_degenerate_minimum_though_no_residual_is_small_beside_it() -> None:
     made = section("hessian", exact_problem(at((1.0, 2.0, 5.0))), HessianSettings())
-    for value, residual, kind in ((1e-9, 1e-5, "minimum"), (1e-5, 1e-6, "inconclusive"), (1e-4, 1e-2, "inconclusive")):
+    for value, residual, kind in (
+        (1e-9, 1e-5, "minimum"),
+        (-1e-3, 1e-4, "minimum"),
+        (1e-2, 1e-3, "inconclusive"),
+        (1e-4, 1e-2, "inconclusive"),
+    ):
         ends = {"bottom": np.array([value, 2.0]), "bottom_residuals": np.array([residual, 1e-9])}
         found = verdict(dataclasses.replace(made, arrays={**made.arrays, **ends, "bottom_converged": np.zeros(2)}))
         assert found is not None
         assert found["kind"] == kind
-        assert any("degenerate" in reason for reason in found["reasons"]) == (kind == "minimum")
+        assert any("degenerate" in reason for reason in found["reasons"]) == (kind == "minimum" and value > 0)
 
 
 @pytest.mark.slow

@@ -43,6 +43,33 @@ def stderr(replicates: Floats, sizes: Floats) -> float | None:
         return float(np.sqrt((count - 1) / count * ((used - used.mean()) ** 2).sum()))
 
 
+THREE = math.erf(SIGMAS / math.sqrt(2))  # what three standard errors hold of a normal distribution
+
+
+@cache
+def student(freedom: int, confidence: float = THREE) -> float:
+    """How many standard errors hold a mean with this confidence, where the error is itself of few draws.
+
+    Student's quantile, by the integral of its density over θ with t = √n·tan θ, which is cosⁿ⁻¹θ.
+    """
+    angles = np.linspace(0, math.pi / 2, 1 << 14)
+    mass = np.cos(angles) ** (freedom - 1)
+    within = np.concatenate([[0.0], np.cumsum(mass[1:] + mass[:-1])])
+    angle = np.interp(confidence, within / within[-1], angles)
+    return math.sqrt(freedom) * math.tan(float(angle))
+
+
+def mean(value: float, groups: Floats, sizes: Floats) -> Estimate:
+    """A mean loss with its standard error."""
+    return Estimate.of(value, stderr(without_each(groups, sizes), sizes))
+
+
+def difference(value: float, groups: Floats, centre: Centre) -> Estimate:
+    """`value` - L(centre), paired by group."""
+    sizes = centre.group_sizes
+    return Estimate.of(value - centre.loss, stderr(without_each(groups - centre.loss_groups, sizes), sizes))
+
+
 def deviations(groups: Floats, sizes: Floats) -> Floats:
     """(..., G) group values of something linear in the losses -> its replicates minus the whole, of the groups used."""
     if not sizes.all():
@@ -79,27 +106,3 @@ def chunks(shape: tuple[int, ...], groups: int) -> Iterator[slice]:
     row = groups * math.prod(shape[1:])
     count = max(1, CHUNK // max(1, row))
     return (slice(start, min(start + count, shape[0])) for start in range(0, shape[0], count))
-
-
-@cache
-def student(freedom: int) -> float:
-    """How many standard errors hold what three hold of a normal mean, where the error is itself of few draws.
-
-    Student's quantile, by the integral of its density over θ with t = √n·tan θ, which is cosⁿ⁻¹θ.
-    """
-    angles = np.linspace(0, math.pi / 2, 1 << 14)
-    mass = np.cos(angles) ** (freedom - 1)
-    within = np.concatenate([[0.0], np.cumsum(mass[1:] + mass[:-1])])
-    angle = np.interp(math.erf(SIGMAS / math.sqrt(2)), within / within[-1], angles)
-    return math.sqrt(freedom) * math.tan(float(angle))
-
-
-def mean(value: float, groups: Floats, sizes: Floats) -> Estimate:
-    """A mean loss with its standard error."""
-    return Estimate.of(value, stderr(without_each(groups, sizes), sizes))
-
-
-def difference(value: float, groups: Floats, centre: Centre) -> Estimate:
-    """`value` - L(centre), paired by group."""
-    sizes = centre.group_sizes
-    return Estimate.of(value - centre.loss, stderr(without_each(groups - centre.loss_groups, sizes), sizes))

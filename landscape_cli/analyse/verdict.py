@@ -43,11 +43,14 @@ def _unseen(section: Section, reach: float, tau: float) -> list[str]:
     if not found_all and _fall_by(float(bottom[-1]), reach) > tau:
         count = len(bottom)
         return [f"all {count} smallest eigenvalues are negative, and further ones may lead down: raise hessian.bottom"]
-    open_to = [float(value - r) for value, r in zip(bottom, residuals, strict=True) if value <= r]
-    fall = max((_fall_by(value, reach) for value in open_to), default=0.0)
-    if fall > tau:
-        known = f"the lowest eigenvalue is known to within {residuals.max():.2g} only"
-        return [f"{known}, and at its lowest would lead down by {fall:.2g}: {_advice(section)}"]
+    if bottom[0] < -residuals[0] and (fall := _fall_by(float(bottom[0]), reach)) > tau:
+        told = f"the lowest eigenvalue, {bottom[0]:.3g}, would lead down by {fall:.2g}"
+        return [f"{told}, which samples that had no part in finding the way do not show"]
+    for value, residual in zip(bottom, residuals, strict=True):
+        fall = _fall_by(max(float(value - residual), float(bottom[0] - residuals[0])), reach)
+        if abs(value) <= residual and fall > tau:
+            known = f"an eigenvalue at the bottom, {value:.2g}, is known to within {residual:.2g} only"
+            return [f"{known}, and at its lowest would lead down by {fall:.2g}: {_advice(section)}"]
     return []
 
 
@@ -73,11 +76,11 @@ def _flaws(section: Section, ways: list[Way]) -> list[str]:
 
 
 def _smallest_known(section: Section) -> bool:
-    """Converged, or 0 within a residual that is small beside λ₁: a relative one never is small beside 0."""
+    """Converged, or J's is next to nothing beside λ₁: no residual is small beside a value of 0."""
     arrays, asked = section.arrays, section.settings.get("tolerance")
     tolerance = asked if isinstance(asked, float) else TOLERATED
-    value, residual = abs(float(arrays["bottom"][0])), float(arrays["bottom_residuals"][0])
-    return bool(arrays["bottom_converged"][0]) or value <= residual <= tolerance * abs(float(arrays["top"][0]))
+    value, residual = float(arrays["bottom"][0]) + section.number("decay", 0.0), float(arrays["bottom_residuals"][0])
+    return bool(arrays["bottom_converged"][0]) or max(abs(value), residual) <= tolerance * abs(float(arrays["top"][0]))
 
 
 def _advice(section: Section) -> str:
@@ -107,7 +110,8 @@ def _kind(ways: list[Way], tau: float, arrays: Mapping[str, Floats], decay: floa
         return "saddle", [_fall(way, decay), tried]
     if largest > residual and max(way.upper_drop for way in ways) <= tau:
         lowest = np.abs(arrays["bottom"] + decay) <= arrays["bottom_residuals"]
-        degenerate = ["degenerate: an eigenvalue at the bottom is 0 within its residual"] if lowest.any() else []
+        zero = "degenerate: an eigenvalue at the bottom is 0 within its residual, and not all that is flat was tried"
+        degenerate = [zero] if lowest.any() else []
         return "minimum", [f"no way leads down by more than τ = {tau:.3g}", *degenerate, tried]
     if max(way.upper_drop for way in ways) <= tau:
         why = f"no way leads down, but the largest eigenvalue, {largest:.3g}, is not above its residual {residual:.2g}"

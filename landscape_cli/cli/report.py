@@ -7,38 +7,74 @@ from pathlib import Path
 import click
 
 from landscape_cli import store
+from landscape_cli.analyse.names import named
 from landscape_cli.analyse.statistics import statistics
 from landscape_cli.cli.console import CONSOLE, common
 from landscape_cli.cli.output import emit, refuse_to_overwrite
 from landscape_cli.cli.tables import to_text
-from landscape_cli.errors import ExitCode
+from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.profile import PlaneRecord
 from landscape_cli.report.formats import FORMATS
-from landscape_cli.report.tables import Run
+from landscape_cli.report.intervals import with_intervals
+from landscape_cli.report.numbers import plain
+from landscape_cli.report.run import Run
 
 ALL_FORMATS = ("text", *FORMATS)
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--section", "sections", multiple=True, metavar="NAME", help="This part alone; repeat for more.")
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Print this number alone, for shells.")
+@click.option("--confidence", type=float, help="Print intervals that hold the truth this often: 0.95.")
 @click.option("--format", "name", type=click.Choice(ALL_FORMATS), default="text", show_default=True)
 @click.option("-o", "--output", default="-", help="A file instead of stdout.")
 @click.option("--force", is_flag=True, help="Overwrite an existing output.")
 @common
-def report(runs: tuple[Path, ...], name: str, output: str, force: bool) -> int:
+def report(
+    runs: tuple[Path, ...],
+    sections: tuple[str, ...],
+    metrics: tuple[str, ...],
+    confidence: float | None,
+    name: str,
+    output: str,
+    force: bool,
+) -> int:
     """Print sharpness and surface statistics of RUNS with their errors.
 
-    Exit code 3 where a run is unfinished or has a plane without a finite point: what is there is printed all the same.
+    Exit code 3 where a run is unfinished or has a plane without a finite point: what is there is printed all the same;
+    and where a --metric has no number.
     """
-    return write_report(runs, name, output, force)
-
-
-def write_report(paths: tuple[Path, ...], name: str, output: str, force: bool) -> int:
-    """Read, analyse, format, write; 3 if any run is unfinished."""
-    refuse_to_overwrite(paths, output)
-    runs = [analysed(path) for path in paths]
-    text = to_text(runs, terminal=output == "-") if name == "text" else FORMATS[name](runs)
+    refuse_to_overwrite(runs, output)
+    read = [analysed(path, confidence, sections) for path in runs]
+    if metrics:
+        found = [bare(run, metric) for run in read for metric in metrics]
+        emit("".join(f"{text}\n" for text, _ in found), output, force)
+        return _code(read) or (ExitCode.OK if all(sure for _, sure in found) else ExitCode.INCONCLUSIVE)
+    text = to_text(read, terminal=output == "-") if name == "text" else FORMATS[name](read)
     emit(text, output, force)
+    return _code(read)
+
+
+def bare(run: Run, metric: str) -> tuple[str, bool]:
+    """The number alone, or the verdict's word; and whether it may be relied on, which is said where not.
+
+    Raises:
+        LandscapeError: there is no such metric, or it has no number (exit 3).
+    """
+    if metric in ("verdict", "verdict.kind") and run.tree["verdict"] is not None:
+        return plain(str(run.tree["verdict"]["kind"])), True
+    path, found = named(run.tree, metric)
+    if found.value is None:
+        hint = "landscape report without --metric shows what there is"
+        raise LandscapeError(f"{run.file}: {path} has no number: {found.status}", hint, ExitCode.INCONCLUSIVE)
+    if found.status != "ok":
+        CONSOLE.note(f"{run.file}: {path} is {found.status}")
+    return repr(float(found.value)), found.status == "ok"
+
+
+def _code(runs: list[Run]) -> int:
+    """3 if any run is unfinished or empty, each said."""
     unfinished = [run.file for run in runs if not run.profile.complete]
     for file in unfinished:
         CONSOLE.note(f"{file} is unfinished: rerun the command that `landscape info {file}` shows")
@@ -50,7 +86,19 @@ def _finite(plane: PlaneRecord) -> bool:
     return any(surface.finite.any() for surface in plane.surfaces.values())
 
 
-def analysed(path: Path) -> Run:
-    """A run file with its statistics."""
+def analysed(path: Path, confidence: float | None = None, sections: tuple[str, ...] = ()) -> Run:
+    """A run file with its statistics, how wide its intervals are, and which parts of it are shown.
+
+    Raises:
+        LandscapeError: a confidence that is none, a part that there is not, or a file that cannot be read.
+    """
+    if confidence is not None and not 0 < confidence < 1:
+        raise LandscapeError(f"a confidence of {confidence:g} is none", "give a number between 0 and 1: 0.95")
     profile = store.load(path)
-    return Run(str(path), profile, statistics(profile))
+    tree = statistics(profile)
+    shown = tree if confidence is None else with_intervals(profile, tree, confidence)
+    run = Run(str(path), profile, shown, sections)
+    for name in sections:
+        if name not in run.parts:
+            raise one_of("section of the report", name, run.parts)
+    return run

@@ -8,7 +8,7 @@ from typing import Any
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import PlaneRecord, Profile
-from landscape_cli.section import Section
+from landscape_cli.section import UNMEASURED, Section
 
 
 def refuse_another_problem(stored: Profile, hashes: Mapping[str, str], path: Path) -> None:
@@ -37,7 +37,7 @@ def refuse_another_section(name: str, stored: Section, wanted: Section, path: Pa
     """Refuse a section that was measured with other settings."""
     if stored.fingerprint == wanted.fingerprint:
         return
-    differs = differing(stored.settings, wanted.settings)
+    differs = [key for key in differing(stored.settings, wanted.settings) if key not in UNMEASURED]
     raise LandscapeError(
         f"{path.name} holds another {name}: it differs in {', '.join(differs) or 'recipe'}",
         f"choose another -o, or replace it with --force={name}",

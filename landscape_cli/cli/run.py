@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from landscape_cli.cli.stopping import Stop, listening
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.profile import Profile
 from landscape_cli.section import Section
-from landscape_cli.settings import Job
+from landscape_cli.settings import Job, seconds
 
 if TYPE_CHECKING:
     from landscape_cli.measure.directions import Plane
@@ -117,8 +118,7 @@ class Scan:
         stored = existing.sections[name]
         if stored.complete:
             refuse_another_section(name, stored, section, self.path)
-        late = bool(stored.texts("out_of_time"))
-        return stored.complete and not (late and stored.settings.get("time") != section.settings.get("time"))
+        return stored.complete and not (stored.texts("out_of_time") and has_more_time(stored, section))
 
     def _chosen(self, problem: Problem, planes: list[Plane]) -> Plan:
         from landscape_cli.measure import planner
@@ -204,7 +204,7 @@ class Scan:
         saver = store.Saver(self.path)
         saver.save(profile)
         done, total = profile.done
-        left = dict(sections)
+        left, refused = dict(sections), None
         try:
             with progress("scan", done, total) as advance:
                 for plane in wanted:
@@ -218,7 +218,10 @@ class Scan:
                     if stop.wanted():
                         break
             for name, section in sections.items():
-                found = None if stop.wanted() else self._section(section, name, problem, stop)
+                try:
+                    found = None if stop.wanted() else self._section(section, name, problem, stop)
+                except LandscapeError as error:  # the other sections may be had all the same
+                    refused, found = refused or error, None
                 if found is not None:
                     profile = replace(profile, sections={**profile.sections, name: found})
                     del left[name]
@@ -227,6 +230,8 @@ class Scan:
             if profile.complete:
                 profile = profile.with_provenance(finished=files.now())
             saver.save(profile)
+        if refused is not None:
+            raise refused
         return self._end(profile, stop, wanted, list(left))
 
     def _section(self, section: Section, name: str, problem: Problem, stop: Stop) -> Section | None:
@@ -268,6 +273,12 @@ class Scan:
 
     def _next(self) -> str:
         return shlex.join(["landscape", "report", _shown(self.path)])
+
+
+def has_more_time(stored: Section, wanted: Section) -> bool:
+    """Whether a section may take longer than it did."""
+    before, now = (seconds(s.settings["time"]) if s.settings.get("time") else math.inf for s in (stored, wanted))
+    return (now or 0.0) > (before or 0.0)
 
 
 def with_rates(existing: Profile, wanted: Mapping[str, Section]) -> Profile | None:

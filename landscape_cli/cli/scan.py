@@ -91,7 +91,15 @@ def _listed(names: list[str]) -> str:
 @click.option("--only", multiple=True, metavar="NAME", help="Measure this section or plane alone; repeat for more.")
 @click.option("--set", "sets", multiple=True, metavar="A.B=C", help="Any key of the job.")
 @click.option("--plan", is_flag=True, help="Print what it would take, and write nothing.")
-@click.option("--force", is_flag=False, flag_value=WHOLE, metavar="[SECTION]", help="Measure all, or one plane, anew.")
+@click.option(
+    "--force",
+    "forced",
+    multiple=True,
+    is_flag=False,
+    flag_value=WHOLE,
+    metavar="[NAME]",
+    help="Measure all, or one section or plane, anew.",
+)
 @click.option("--max-time", help="Stop after this long, resumably: 90s, 20m, 1h30m.")
 @common
 def scan(
@@ -100,11 +108,16 @@ def scan(
     sets: tuple[str, ...],
     only: tuple[str, ...],
     plan: bool,
-    force: str | None,
+    forced: tuple[str, ...],
     max_time: str | None,
     **flags: Any,
 ) -> int:
     """Measure the loss on lines and planes around a checkpoint, as JOB (a TOML file) or the flags say."""
+    if len(forced) > 1:
+        raise LandscapeError(
+            "--force is given more than once", "force one section or plane at a time, or the whole file"
+        )
+    force = forced[0] if forced else None
     if force and force != WHOLE and job is None and Path(force).suffix == ".toml":
         job, force = Path(force), WHOLE  # `scan --force JOB.toml`
     if output is None and not plan:

@@ -7,7 +7,8 @@ import shutil
 import sys
 
 from landscape_cli.cli.console import CONSOLE
-from landscape_cli.report.tables import Run, Table, heading, tables
+from landscape_cli.report.run import Run, Table
+from landscape_cli.report.tables import heading, tables
 
 
 def to_text(runs: list[Run], terminal: bool = True) -> str:

@@ -111,7 +111,7 @@ def ways_down(run: Run) -> Measured:
     if run.budget.stopped:
         return {}, {}
     arrays, found = judge(other, ways(one, spectrum, other), run.objective.split, run.budget)
-    return arrays, {**found, "ways_not_converged": _astray(spectrum, run.settings)}
+    return arrays, {**found, "ways_not_converged": _astray(run, spectrum)}
 
 
 def per_layer(run: Run) -> Measured:
@@ -233,10 +233,13 @@ def measure_hessian(problem: Problem, settings: HessianSettings, ask: Ask) -> Me
     }  # fmt: skip
 
 
-def _astray(spectrum: Spectrum, settings: HessianSettings) -> list[str]:
-    """Which end has not converged; a smallest eigenvalue that is 0 within a residual small beside λ₁ will do."""
-    value, residual = abs(spectrum.bottom[0]), spectrum.bottom_residuals[0]
-    zero = value <= residual <= settings.tolerance * abs(spectrum.top[0])
+def _astray(run: Run, spectrum: Spectrum) -> list[str]:
+    """Which end has not converged; a smallest eigenvalue of J that is next to nothing beside λ₁ will do."""
+    value, residual = (
+        spectrum.bottom[0] + run.objective.problem.loss.settings.weight_decay,
+        spectrum.bottom_residuals[0],
+    )
+    zero = max(abs(value), residual) <= run.settings.tolerance * abs(spectrum.top[0])
     known = {"largest": spectrum.converged_top[0], "smallest": spectrum.converged_bottom[0] or zero}
     return [end for end, settled in known.items() if not settled]
 

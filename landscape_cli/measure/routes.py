@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.measure.data import Split
@@ -19,7 +19,8 @@ STEPS = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5)  # of a finite di
 AGREE = 1e-3  # relative to its norm, between two ways to one product
 PROBED = 8  # samples on which a way to products is tried
 SHORT = 1e-8  # the step of a finite difference that a product in float64 is compared with, in multiples of ‖θ‖
-ALONG = 8  # directions along which a gradient is compared with the loss itself
+VECTORS = 10  # of float64 that comparing a gradient with the loss holds at most, its copy of the model included
+ALONG = 6  # directions along which a gradient is compared with the loss itself
 ASIDE, CHANGE = 1e-3, 1e-6  # how far off the checkpoint, and the step of the loss's difference, in multiples of ‖θ‖
 FALSE = 0.05  # of their size, what a gradient and the loss's differences cannot disagree by
 ROOM = 0.1  # of the free memory that a copy in float64 may take
@@ -168,41 +169,51 @@ def refuse_false_gradient(objective: Objective) -> None:
     """Refuse a model whose gradient is, by a detached part or a backward of its own, not the derivative of its loss.
 
     Along some directions, in float64, a little way off the checkpoint, whose own point may be on a kink. A difference
-    that changes with its step says nothing.
+    that changes with its step, or is lost in rounding, says nothing.
 
     Raises:
         LandscapeError: the loss changes otherwise than its gradient says (exit 3).
     """
-    if objective.size * torch.float64.itemsize >= ROOM * free_bytes(objective.problem.device):
+    if VECTORS * objective.size * torch.float64.itemsize >= free_bytes(objective.problem.device):
         return
     try:
         few = _in_double(objective)
         norm = float(few.centre().norm()) or 1.0
         aside = ASIDE * norm * _unit(few, ALONG)
-        units = [_unit(few, seed) for seed in range(ALONG)]
         gradient = few.gradient(aside)[1]
-        said = torch.stack([gradient @ unit for unit in units])
-        short, shorter = (_slopes(few, aside, units, step * norm).to(said) for step in (CHANGE, CHANGE / 10))
+        found = torch.tensor([_slopes(few, aside, _unit(few, seed), norm, gradient) for seed in range(ALONG)])
     except (RuntimeError, NotImplementedError, LandscapeError) as error:
         if out_of_memory(error):
             raise
         return
+    said, short, shorter = found.T
     size = max(float(short.norm()), float(said.norm()))
-    known = (short - shorter).abs() <= 0.01 * size
+    known = ((short - shorter).abs() <= 0.01 * size) & (short != 0)
     if known.sum() > ALONG / 2 and float((short - said)[known].norm()) > FALSE * float(said[known].norm()):
         what = "the gradient is not the derivative of the loss, so that its curvature means nothing"
-        hint = "is there a .detach(), a rounding or a backward of its own in the model or the loss?"
+        hint = "is there a .detach(), a rounding or a backward of its own? leave out what is frozen: model.parameters"
         raise LandscapeError(what, hint, ExitCode.INCONCLUSIVE)
 
 
-def _slopes(objective: Objective, at: Tensor, units: list[Tensor], h: float) -> Tensor:
-    """How steeply the loss itself rises along unit vectors, by its differences."""
-    pairs = [(objective.gradient(at + h * unit)[0], objective.gradient(at - h * unit)[0]) for unit in units]
-    return torch.tensor([(up - down) / (2 * h) for up, down in pairs], dtype=torch.float64)
+def _slopes(objective: Objective, at: Tensor, unit: Tensor, norm: float, gradient: Tensor) -> list[float]:
+    """How steeply the loss rises along a unit vector as its gradient says, and by two differences of its own."""
+
+    def loss(moved: Tensor) -> float:
+        with objective.problem.measuring():
+            return float(objective.part_of_mean(objective.point(moved), objective.rows))
+
+    steps = [CHANGE * norm, CHANGE * norm / 10]
+    return [float(gradient @ unit), *[(loss(at + h * unit) - loss(at - h * unit)) / (2 * h) for h in steps]]
 
 
 def _unit(objective: Objective, seed: int) -> Tensor:
+    """A random direction; 0 where an embedding's padding is, whose gradient is left out by design."""
     drawn = _drawn(objective, seed).double()
+    parts = dict(zip(objective.problem.centre, objective.unflat(drawn), strict=True))
+    for name, module in objective.problem.model.named_modules():
+        weight = parts.get(f"{name}.weight" if name else "weight")
+        if isinstance(module, nn.Embedding | nn.EmbeddingBag) and module.padding_idx is not None and weight is not None:
+            weight[module.padding_idx] = 0
     return torch.nn.functional.normalize(drawn, dim=0)
 
 

@@ -14,7 +14,7 @@ from landscape_cli.measure.hessian import measure_hessian, products_asked
 from landscape_cli.measure.problem import Problem
 from landscape_cli.measure.sharpness import measure_sharpness, steps_asked
 from landscape_cli.profile import MAX_GROUPS
-from landscape_cli.section import Measured, Section
+from landscape_cli.section import UNMEASURED, Measured, Section
 from landscape_cli.settings import Job
 
 SECTIONS: dict[str, Callable[[Problem, Any, Ask], Measured | None]] = {
@@ -27,9 +27,6 @@ STEPS: dict[str, tuple[str, Callable[[Any, Problem], int]]] = {
     "hessian": ("products", products_asked),
     "sharpness": ("steps", lambda settings, problem: steps_asked(settings)),
 }  # what a section counts while it is measured, and how many it takes at most
-
-
-UNMEASURED = ("time", "learning_rate")  # settings that change no number of a section
 
 
 def wanted_sections(job: Job, problem: Problem, argv: tuple[str, ...]) -> dict[str, Section]:

@@ -42,7 +42,8 @@ def ways(objective: Objective, spectrum: Spectrum, judged: Objective) -> Iterato
     """
     yield from down_the_gradient(objective)
     for i, vector in enumerate(spectrum.bottom_vectors):
-        if i == 0 or (spectrum.converged_bottom[i] and spectrum.bottom[i] < 0):
+        flat = abs(spectrum.bottom[i]) <= spectrum.bottom_residuals[i]  # to second order
+        if i == 0 or flat or (spectrum.converged_bottom[i] and spectrum.bottom[i] < 0):
             yield from _both(f"bottom {i}", vector, (1.0, -1.0))
     yield from _both("top", spectrum.top_vectors[0], (1.0, -1.0))
     yield from _both("last layer", _last_layer(judged), (1.0, -1.0))

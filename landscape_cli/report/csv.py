@@ -6,19 +6,26 @@ import csv
 import io
 
 from landscape_cli.analyse.paths import numbers as every_number
+from landscape_cli.report.intervals import Ranged
 from landscape_cli.report.numbers import plain
-from landscape_cli.report.tables import Run
+from landscape_cli.report.run import Run
 
 COLUMNS = ("file", "metric", "value", "stderr", "status", "bound")
 
 
 def to_csv(runs: list[Run]) -> str:
-    """file, metric, value, stderr, status, bound; an empty field where there is no number."""
+    """file, metric, value, stderr, status, bound, and low and high where asked; an empty field for no number."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for run in runs:
-        for path, estimate in every_number(dict(run.tree)):
-            numbers = ["" if n is None else repr(float(n)) for n in (estimate.value, estimate.stderr)]
-            writer.writerow([plain(run.file), path, *numbers, estimate.status, estimate.bound])
+    found = [(run, path, e) for run in runs for path, e in every_number(run.shown)]
+    wide = any(isinstance(estimate, Ranged) for _, _, estimate in found)
+    writer.writerow([*COLUMNS, *(("low", "high") if wide else ())])
+    for run, path, estimate in found:
+        ends = (estimate.low, estimate.high) if isinstance(estimate, Ranged) else (None, None) if wide else ()
+        value, error, *low_high = map(_text, (estimate.value, estimate.stderr, *ends))
+        writer.writerow([plain(run.file), path, value, error, estimate.status, estimate.bound, *low_high])
     return out.getvalue()
+
+
+def _text(number: float | None) -> str:
+    return "" if number is None else repr(float(number))

@@ -9,7 +9,7 @@ from typing import Any
 
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Profile
-from landscape_cli.report.tables import Run
+from landscape_cli.report.run import Run
 
 FORMAT_VERSION = 1
 
@@ -22,7 +22,7 @@ def to_json(runs: list[Run]) -> str:
 
 def run_as_json(run: Run) -> dict[str, Any]:
     """One run: its file, provenance and tree of statistics."""
-    return {"file": run.file, "provenance": provenance_as_json(run.profile), **plain_values(dict(run.tree))}
+    return {"file": run.file, "provenance": provenance_as_json(run.profile), **plain_values(run.shown)}
 
 
 def provenance_as_json(profile: Profile) -> Any:

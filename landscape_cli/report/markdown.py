@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from landscape_cli.report.tables import Run, Table, heading, tables
+from landscape_cli.report.run import Run, Table
+from landscape_cli.report.tables import heading, tables
 
 
 def to_markdown(runs: list[Run]) -> str:

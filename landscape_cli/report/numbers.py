@@ -6,12 +6,13 @@ import math
 import re
 
 from landscape_cli.profile import Estimate
+from landscape_cli.report.intervals import Ranged
 
 SIGNS = {"exact": "", "lower": "≥ ", "upper": "≤ "}
 
 
 def estimate_text(estimate: Estimate) -> str:
-    """`0.00794 ± 0.00061`, `≥ 0.52`, `3.1 (not converged)`, or the status."""
+    """`0.00794 ± 0.00061`, `≥ 0.52`, `3.1 (not converged)`, or the status; `0.0079 [0.0067, 0.0091]` where Ranged."""
     value, error = estimate.value, estimate.stderr
     if value is None:
         return estimate.status
@@ -21,7 +22,10 @@ def estimate_text(estimate: Estimate) -> str:
         return f"{sign}{value}{why}"
     if error is None or error == 0:
         return f"{sign}{value:.5g}{why}"
-    return sign + " ± ".join(rounded(value, error)) + why
+    if not isinstance(estimate, Ranged) or estimate.low is None or estimate.high is None:
+        return sign + " ± ".join(rounded(value, error)) + why
+    middle, low, high = (rounded(number, error)[0] for number in (value, estimate.low, estimate.high))
+    return f"{sign}{middle} [{low}, {high}]{why}"
 
 
 def rounded(value: float, error: float) -> tuple[str, str]:

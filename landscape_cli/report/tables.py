@@ -2,106 +2,24 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from landscape_cli.analyse.neighbourhood import RESCALING
 from landscape_cli.analyse.paths import ITSELF, flatten
-from landscape_cli.profile import Estimate, Profile, called
-from landscape_cli.report.numbers import estimate_text, plain
-
-# What each statistic is, in one line: metric name without indices -> (unit, gloss).
-LEGEND: dict[str, tuple[str, str]] = {
-    "centre.loss": ("loss", "mean loss at the checkpoint"),
-    "centre.weight_penalty": ("loss", "½·weight decay·‖θ‖² of the selected parameters, not part of the loss"),
-    "surface.finite_fraction": ("1", "share of the measured points that are finite"),
-    "surface.nan_count": ("points", "measured points whose loss is NaN"),
-    "surface.inf_count": ("points", "measured points whose loss is infinite"),
-    "surface.min": ("loss", "lowest loss on the grid"),
-    "surface.min.distance": ("parameter", "its distance from the checkpoint"),
-    "surface.min.drop": ("loss", "lowest loss minus the checkpoint's"),
-    "sharpness.plane_eps": ("% of 1 + L", "highest rise in the box of half-width ε"),
-    "basin.radius_mean": ("parameter", "distance to a rise of δ, mean over rays"),
-    "basin.radius_median": ("parameter", "distance to a rise of δ, median over rays"),
-    "basin.area": ("parameter²", "area that stays within δ of the checkpoint"),
-    "basin.left": ("parameter", "distance to a rise of δ, to the left"),
-    "basin.right": ("parameter", "distance to a rise of δ, to the right"),
-    "basin.asymmetry": ("1", "(right - left) / (right + left)"),
-    "curvature.plane.eigenvalues": ("loss/parameter²", "of the fitted quadratic"),
-    "curvature.plane.eigenvalues_unit": ("loss", "the same per squared direction unit"),
-    "curvature.plane.lack_of_fit": ("1", "0: a quadratic; near 1: no quadratic at all"),
-    "gradient.norm": ("loss/parameter", "norm of the mean gradient at the checkpoint"),
-    "gradient.covariance_trace": ("loss²/parameter²", "tr Σ, the variance of per-sample gradients over all directions"),
-    "gradient.test": ("1", "N‖g‖²/tr Σ: about 1 where the gradient is nothing but the noise of its samples"),
-    "gradient.test.null_sd": ("1", "how far that strays from 1 where the population's gradient is 0"),
-    "gradient.noise_scale": ("samples", "tr Σ/‖G‖²: the batch size up to which larger batches pay"),
-    "gradient.drop": ("loss", "largest drop down the gradient of one half of the samples, on the other half"),
-    "gradient.per_layer.norm": ("loss/parameter", "norm of the mean gradient of one parameter tensor"),
-    "gradient.per_layer.ratio": ("loss/parameter²", "the same over the norm of the tensor"),
-    "hessian.top": ("loss/parameter²", "largest eigenvalues of the Hessian"),
-    "hessian.bottom": ("loss/parameter²", "smallest eigenvalues of the Hessian"),
-    "hessian.top_ratio": ("1", "λ₁/λ₅"),
-    "hessian.trace": ("loss/parameter²", "trace of the Hessian"),
-    "hessian.frobenius": ("loss/parameter²", "Frobenius norm of the Hessian"),
-    "hessian.effective_rank": ("1", "(∫|λ|)²·P/∫λ² of the spectral density"),
-    "hessian.negative_mass": ("1", "share of the spectral density below -1e-3·max|λ|"),
-    "sharpness.average_adaptive": ("loss", "mean rise of the loss at random perturbations of σ times each parameter"),
-    "sharpness.pac_bayes_sigma": ("1", "the σ at which that mean rise is the one asked for"),
-    "sharpness.worst_adaptive": (
-        "loss",
-        "highest rise met within ρ, in multiples of each parameter: a maximum, biased by choice",
-    ),
-    "sharpness.worst_adaptive.one_step": ("loss", "the same after one step along the scaled gradient"),
-    "sharpness.worst": ("loss", "highest rise met within a distance of ρ: a maximum, biased by choice"),
-    "sharpness.worst.one_step": ("loss", "the same after one step along the gradient"),
-    "sharpness.average": ("loss", "mean rise at random perturbations of σ: about ½σ²·tr H"),
-    "sharpness.keskar": (
-        "% of 1 + L",
-        "highest rise met where each θᵢ moves by up to ε·(1 + its size): biased by choice",
-    ),
-    "sharpness.relative_flatness": ("loss", "Σ ⟨w_s, w_s'⟩·tr H_ss' of the last linear layer"),
-    "sharpness.fisher_rao": ("loss²", "⟨θ, Fθ⟩, F the Fisher matrix of the data's own labels"),
-    "learning_rate.max_stable.gradient_descent": ("1", "2/λ₁: above it gradient descent diverges on the quadratic"),
-    "learning_rate.max_stable.heavy_ball": ("1", "2(1+β)/λ₁, β = 0.9"),
-    "learning_rate.max_stable.nesterov": ("1", "2(1+β)/((1+2β)λ₁), β = 0.9"),
-    "learning_rate.stability": ("1", "η·λ₁/2 of the job's learning rate: above 1 gradient descent is unstable"),
-    "learning_rate.max_stable.adam": ("1", "(2+2β₁)/((1-β₁)λ₁(P⁻¹H)), P = √v̂ + ε of the Adam in the checkpoint"),
-    "hessian.per_layer.top": ("loss/parameter²", "largest eigenvalue of one parameter tensor's own block"),
-    "hessian.per_layer.trace": ("loss/parameter²", "trace of that block"),
-}
-EVIDENCE = (
-    "these compare runs of one set-up (architecture, data, recipe) well; they do not rank unrelated models, and can "
-    "anti-correlate with generalisation (Dziugaite et al. 2020; Andriushchenko et al. 2023)"
-)
-SLICE = "A slice's minimum is a statement about the slice, not about the loss in all its parameters."
-
-
-@dataclass(frozen=True)
-class Table:
-    """A title, column names and rows of text."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]] = ()
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class Run:
-    """A profile with the name of its file and its statistics."""
-
-    file: str
-    profile: Profile
-    tree: Mapping[str, Any]
+from landscape_cli.profile import Estimate, called
+from landscape_cli.report.headline import headline
+from landscape_cli.report.legend import SLICE, gloss
+from landscape_cli.report.numbers import plain
+from landscape_cli.report.run import Run, Table
 
 
 def tables(run: Run) -> list[Table]:
-    """The verdict, the centre, gradient and Hessian where they are measured, one table per plane, self-checks."""
-    sections = [_section(run, name) for name, section in run.profile.sections.items() if section.complete]
-    sections += _blocks(run)
-    return [*_verdict(run), _centre(run), *sections, *[_plane(run, name) for name in run.profile.planes], _checks(run)]
+    """The headline, the centre, what is measured at the checkpoint, the planes, self-checks; or some of them."""
+    measured = [*[_section(run, name) for name in run.measured], *_blocks(run)]
+    planes = [_plane(run, name) for name in run.profile.planes]
+    made = [*headline(run), _centre(run), *measured, *planes, _checks(run)]
+    return [table for table in made if run.shows(table)]
 
 
 def heading(run: Run) -> str:
@@ -116,29 +34,13 @@ def heading(run: Run) -> str:
     return plain(f"{run.file}: {moved}, {provenance.dtype} on {provenance.device}{share}")
 
 
-def legend_key(path: str) -> str:
-    """A metric's name in LEGEND: without the plane, the split and list indices."""
-    bare = re.sub(r"^planes\.[^.]+\.[^.]+\.", "", re.sub(r"^centre\.[^.]+\.", "centre.", path))
-    return re.sub(r"\.\d+(?=\.|$)", "", bare)
-
-
 def _centre(run: Run) -> Table:
     splits = run.tree["centre"]
     flat = {split: dict(flatten(values)) for split, values in splits.items()}
     names = list(dict.fromkeys(path for values in flat.values() for path in values))
-    rows = [(plain(n), *[_cell(v.get(n)) for v in flat.values()], _gloss(f"centre.{n}")) for n in names]
+    rows = [(plain(n), *[run.cell(v.get(n)) for v in flat.values()], gloss(f"centre.{n}")) for n in names]
     counts = ", ".join(f"{plain(name)} {values['samples']} samples" for name, values in splits.items())
-    return Table("Centre: the checkpoint", ("metric", *map(plain, splits), "what it is"), rows, counts)
-
-
-def _verdict(run: Run) -> list[Table]:
-    """What the checkpoint is, and why; nothing where the Hessian has not been measured."""
-    found = run.tree["verdict"]
-    if found is None:
-        return []
-    first, *others = (plain(str(reason)) for reason in found["reasons"])
-    rows = [("", reason) for reason in others]
-    return [Table("Verdict", ("kind", "why"), [(plain(str(found["kind"])), first), *rows])]
+    return Table("Centre: the checkpoint", ("metric", *map(plain, splits), "what it is"), rows, counts, "centre")
 
 
 SECTION_TREES = {"gradient": ("gradient",), "hessian": ("hessian", "learning_rate")}  # what a section is shown as
@@ -150,7 +52,7 @@ def _section(run: Run, name: str) -> Table:
         return _sharpness(run)
     section = run.profile.sections[name]
     flat = dict(flatten({tree: run.tree[tree] for tree in SECTION_TREES[name]}))
-    rows = [(path, _cell(value), _gloss(path)) for path, value in flat.items() if ".per_layer." not in path]
+    rows = [(path, run.cell(value), gloss(path)) for path, value in flat.items() if ".per_layer." not in path]
     facts = section.facts
     told = [f"{facts.get('samples', '?')} samples of {section.settings.get('split', '?')}"]
     if name == "gradient":
@@ -164,20 +66,19 @@ def _section(run: Run, name: str) -> Table:
         told += [f"no bound for Adam: {why}" for why in [facts.get("adam")] if why]
     told += section.texts("notes")
     told += [f"out of time: {part}" for part in section.texts("out_of_time")]
-    return Table(
-        f"{name.capitalize()} at the checkpoint", ("metric", "value", "what it is"), rows, plain("; ".join(told))
-    )
+    title = f"{name.capitalize()} at the checkpoint"
+    return Table(title, ("metric", "value", "what it is"), rows, plain("; ".join(told)), name)
 
 
 def _blocks(run: Run) -> list[Table]:
     """The Hessian's blocks of single parameter tensors; nothing where they were not asked for."""
     layers = (run.tree["hessian"] or {}).get("per_layer", [])
     rows = [
-        (plain(layer["name"]), _cell(layer["top"][ITSELF]), _cell(layer["trace"]), f"{layer['top']['residual']:.2g}")
-        for layer in layers
+        (layer["name"], layer["top"][ITSELF], layer["trace"], f"{layer['top']['residual']:.2g}") for layer in layers
     ]
     columns = ("parameter tensor", "λ₁ of its block", "trace of its block", "residual of λ₁")
-    return [Table("Hessian by parameter tensor", columns, rows, "loss/parameter²")] if rows else []
+    cells = [tuple(map(run.cell, row)) for row in rows]
+    return [Table("Hessian by parameter tensor", columns, cells, "loss/parameter²", "hessian")] if rows else []
 
 
 def _sharpness(run: Run) -> Table:
@@ -188,7 +89,7 @@ def _sharpness(run: Run) -> Table:
     for name, entry in {**tree, **boxes, "keskar": {}}.items():
         for path, value in flatten({f"sharpness.{name}": entry}):
             size = _size_of(entry) if path == f"sharpness.{name}" else ""
-            rows.append((path + size, _cell(value), f"{_gloss(path)}; survives ReLU rescaling: {entry[RESCALING]}"))
+            rows.append((path + size, run.cell(value), f"{gloss(path)}; survives ReLU rescaling: {entry[RESCALING]}"))
     asked, facts = section.settings, section.facts
     told = [f"{facts.get('samples', '?')} samples of {asked.get('split', '?')}"]
     told.append(f"{asked.get('draws', '?')} pairs of random perturbations")
@@ -196,8 +97,8 @@ def _sharpness(run: Run) -> Table:
     told += [f"{zeros} parameters are 0, which no σ or ρ in proportion moves"] if (zeros := facts.get("zeros")) else []
     told += section.texts("notes")
     told += [f"out of time: {part}" for part in section.texts("out_of_time")]
-    told.append(EVIDENCE)
-    return Table("Sharpness at the checkpoint", ("metric", "value", "what it is"), rows, plain("; ".join(told)))
+    columns = ("metric", "value", "what it is")
+    return Table("Sharpness at the checkpoint", columns, rows, plain("; ".join(told)), "sharpness")
 
 
 SIZES = {"sigma": "σ", "rise": "rise", "rho": "ρ", "eta": "η", "eps": "ε"}  # of a neighbourhood, as rows show them
@@ -214,7 +115,7 @@ def _plane(run: Run, name: str) -> Table:
     paths = list(dict.fromkeys(path for values in flat.values() for path in values))
     extras = _extras(next(iter(splits.values())))
     rows = [
-        (path + extras.get(path, ""), *[_cell(values.get(path)) for values in flat.values()], _gloss(path))
+        (path + extras.get(path, ""), *[run.cell(values.get(path)) for values in flat.values()], gloss(path))
         for path in paths
     ]
     record = run.profile.planes[name]
@@ -229,6 +130,7 @@ def _plane(run: Run, name: str) -> Table:
         ("metric", *map(plain, splits), "what it is"),
         rows,
         f"{lowest}. δ = {delta}. Curvature of {window}. {SLICE}",
+        name,
     )
 
 
@@ -257,12 +159,4 @@ def _extras(tree: Mapping[str, Any]) -> dict[str, str]:
 def _checks(run: Run) -> Table:
     rows = [("ok" if check["ok"] else "LOOK", plain(str(check["text"]))) for check in run.tree["checks"]]
     notes = [("note", plain(note)) for note in run.profile.provenance.notes]
-    return Table("Self-checks", ("", "what was checked"), rows + notes)
-
-
-def _cell(value: Any) -> str:
-    return estimate_text(value) if isinstance(value, Estimate) else "" if value is None else plain(str(value))
-
-
-def _gloss(path: str) -> str:
-    return LEGEND.get(legend_key(path), ("", ""))[1]
+    return Table("Self-checks", ("", "what was checked"), rows + notes, section="checks")

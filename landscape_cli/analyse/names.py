@@ -1,0 +1,55 @@
+"""A statistic by its name: the dotted path, or a short form that speaks of the first plane and the first split."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from landscape_cli.analyse.paths import numbers
+from landscape_cli.errors import LandscapeError
+from landscape_cli.profile import Estimate
+
+
+def named(tree: Mapping[str, Any], name: str) -> tuple[str, Estimate]:
+    """The full path and the estimate that a name means: `hessian.top` is `hessian.top.0`, `surface.min` that of the
+    first plane's first split, `centre.loss` that of the first split.
+
+    Raises:
+        LandscapeError: there is no such statistic; the nearest is named.
+    """
+    found = dict(numbers(dict(tree)))
+    for path in _meant(tree, name):
+        for candidate in (path, f"{path}.0"):
+            if candidate in found:
+                return candidate, found[candidate]
+    near = difflib.get_close_matches(name, _short(tree, found), n=3)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    raise LandscapeError(f"unknown metric: {name}", f"{meant}landscape report RUN --format csv shows the name of each")
+
+
+def _meant(tree: Mapping[str, Any], name: str) -> Iterator[str]:
+    """The full paths that a name may stand for, the likeliest first."""
+    yield name
+    planes, splits = tree.get("planes") or {}, tree.get("centre") or {}
+    for plane, surfaces in list(planes.items())[:1]:
+        yield f"planes.{plane}.{name}"
+        yield from (f"planes.{plane}.{split}.{name}" for split in list(surfaces)[:1])
+    head, _, rest = name.partition(".")
+    if head in planes:
+        yield f"planes.{name}"
+        yield from (f"planes.{head}.{split}.{rest}" for split in list(planes[head])[:1])
+    if head == "centre":
+        yield from (f"centre.{split}.{rest}" for split in list(splits)[:1])
+
+
+def _short(tree: Mapping[str, Any], found: Mapping[str, Estimate]) -> list[str]:
+    """Every name that works, the short ones where there are."""
+    split = next(iter(tree.get("centre") or {}), "")
+    plane = next(iter(tree.get("planes") or {}), "")
+    names: dict[str, None] = {}
+    for path in found:
+        short = path.removeprefix(f"planes.{plane}.{split}.")
+        short = f"centre.{short.removeprefix(f'centre.{split}.')}" if short.startswith(f"centre.{split}.") else short
+        names[short.removesuffix(".0")] = None
+    return list(names)
