@@ -46,11 +46,16 @@ def test_the_names_are_those_of_the_design() -> None:
         "surface.min.drop", "sharpness.plane_eps.0", "sharpness.plane_eps.1", "sharpness.plane_eps.2",
         "basin.radius_mean", "basin.radius_median", "basin.area", "curvature.plane.eigenvalues.0",
         "curvature.plane.eigenvalues.1", "curvature.plane.eigenvalues_unit.0", "curvature.plane.eigenvalues_unit.1",
-        "curvature.plane.lack_of_fit",
+        "curvature.plane.lack_of_fit", "surface.convex_fraction", "surface.convex_fraction.certain",
+        "surface.roughness", "surface.cliff", "surface.cliff.rise", "surface.cliff.times_median",
+        "surface.cliff.infinite_neighbours", "surface.plateau_fraction",
+        *[f"basin.levels.{i}.{name}" for i in range(3) for name in ("radius_mean", "radius_median", "area")],
     ]  # fmt: skip
     assert {n.removeprefix("planes.main.train.") for n in names if n.startswith("planes.main.")} == set(plane)
     line = {n.removeprefix("planes.line.train.") for n in names if n.startswith("planes.line.")}
-    assert {n for n in line if n.startswith("basin.")} == {"basin.left", "basin.right", "basin.asymmetry"}
+    basins = {n for n in line if n.startswith("basin.") and "levels" not in n}
+    assert basins == {"basin.left", "basin.right", "basin.asymmetry"}
+    assert {"asymmetry.0", "asymmetry.2.relative"} <= line
     assert {n for n in line if "eigenvalues." in n} == {"curvature.plane.eigenvalues.0"}
     assert "centre.train.loss" in names
 

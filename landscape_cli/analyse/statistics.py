@@ -6,21 +6,33 @@ from collections.abc import Callable
 from typing import Any
 
 from landscape_cli.analyse import jackknife
-from landscape_cli.analyse.basin import basin_statistics
+from landscape_cli.analyse.basin import DELTA, DELTAS, basin_levels
 from landscape_cli.analyse.checks import checks
+from landscape_cli.analyse.convexity import convexity
 from landscape_cli.analyse.curvature import plane_curvature
 from landscape_cli.analyse.gradient import gradient_statistics
 from landscape_cli.analyse.hessian import hessian_statistics, learning_rates
+from landscape_cli.analyse.lines import asymmetry, between_checkpoints, path_statistics
 from landscape_cli.analyse.neighbourhood import sharpness_statistics
+from landscape_cli.analyse.roughness import roughness
 from landscape_cli.analyse.sharpness import plane_sharpness
+from landscape_cli.analyse.slopes import slopes
+from landscape_cli.analyse.splits import split_statistics
 from landscape_cli.analyse.surface import surface_statistics
 from landscape_cli.analyse.verdict import verdict
-from landscape_cli.profile import Centre, Estimate, Profile, Surface
+from landscape_cli.profile import Centre, Estimate, PlaneRecord, Profile, Surface
+
+
+def basins(surface: Surface) -> dict[str, Any]:
+    """`basin` at δ = 0.1, and `basin.levels` at others too."""
+    levels = basin_levels(surface)
+    return {**levels[DELTAS.index(DELTA)], "levels": levels}
+
 
 PLANE_STATISTICS: dict[str, Callable[[Surface], dict[str, Any]]] = {
-    "surface": surface_statistics,
+    "surface": lambda s: {**surface_statistics(s), **convexity(s), **roughness(s), **slopes(s)},
     "sharpness": plane_sharpness,
-    "basin": basin_statistics,
+    "basin": basins,
     "curvature": plane_curvature,
 }
 
@@ -37,19 +49,30 @@ def statistics(profile: Profile) -> dict[str, Any]:
     penalty = {"weight_penalty": number} if facts.get("weight_decay") else {}
     return {
         "centre": {name: {**centre_statistics(centre), **penalty} for name, centre in profile.centre.items()},
-        "planes": {
-            name: {
-                split: {section: function(surface) for section, function in PLANE_STATISTICS.items()}
-                for split, surface in plane.surfaces.items()
-            }
-            for name, plane in profile.planes.items()
-        },
+        "planes": {name: plane_statistics(plane) for name, plane in profile.planes.items()},
         "gradient": gradient_statistics(sections["gradient"]) if "gradient" in sections else None,
         "hessian": hessian_statistics(sections["hessian"]) if "hessian" in sections else None,
         "learning_rate": learning_rates(sections["hessian"]) if "hessian" in sections else None,
         "sharpness": sharpness_statistics(sections["sharpness"]) if "sharpness" in sections else None,
         "verdict": verdict(sections.get("hessian")),
         "checks": checks(profile),
+    }
+
+
+def plane_statistics(plane: PlaneRecord) -> dict[str, dict[str, Any]]:
+    """{SPLIT: {"surface": …, …}}; of a line `asymmetry`, between checkpoints `barrier` and `monotone` too, and of every
+    split but the first `splits`: how it differs from the first.
+    """
+    apart = split_statistics(plane)
+    between = between_checkpoints(plane)
+    return {
+        split: {
+            **{section: function(surface) for section, function in PLANE_STATISTICS.items()},
+            **({"asymmetry": asymmetry(surface)} if surface.y is None else {}),
+            **(path_statistics(surface) if between else {}),
+            **({"splits": apart[split]} if split in apart else {}),
+        }
+        for split, surface in plane.surfaces.items()
     }
 
 

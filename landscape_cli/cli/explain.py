@@ -44,6 +44,6 @@ def explained(name: str) -> str:
 def evidence(name: str) -> str:
     """What is known of its use."""
     group = name.split(".")[0]
-    if group in ("surface", "basin", "curvature") or name == "sharpness.plane_eps":
+    if group in ("surface", "basin", "curvature", "asymmetry", "splits") or name == "sharpness.plane_eps":
         return RECIPE
     return EVIDENCE if group in ("hessian", "sharpness") else ""

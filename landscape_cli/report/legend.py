@@ -56,6 +56,32 @@ LEGEND: dict[str, Meaning] = {
     "surface.min.drop": Meaning(
         "loss", "lowest loss minus the checkpoint's", "L(min) - L(θ*), its error paired by sample group."
     ),
+    "surface.convex_fraction": Meaning(
+        "1",
+        "share of interior points with no certain negative curvature in the plane",
+        "Points whose 3×3 discrete Hessian has no eigenvalue below -2 SE. Convex in the plane does not mean minimum.",
+    ),
+    "surface.convex_fraction.certain": Meaning("1", "share whose curvature is certainly positive, above +2 SE"),
+    "surface.roughness": Meaning(
+        "1",
+        "how much the loss goes up and down beyond one descent and one ascent, over its range",
+        "Over all grid lines, total variation - (first + last - 2·min), counting only reversals beyond 3 SE, over "
+        "the summed ranges; 0 for a constant. A wave adds 2 per period.",
+    ),
+    "surface.cliff": Meaning(
+        "loss/parameter",
+        "largest slope between neighbours: biased by choice",
+        "Largest |ΔL| between grid neighbours over their parameter distance; neighbours of which one is infinite are "
+        "counted apart.",
+    ),
+    "surface.cliff.rise": Meaning("loss", "the rise of the loss there"),
+    "surface.cliff.times_median": Meaning("1", "the cliff over the median slope"),
+    "surface.cliff.infinite_neighbours": Meaning("pairs", "neighbours of which one is infinite"),
+    "surface.plateau_fraction": Meaning(
+        "1",
+        "share of points where the loss hardly moves",
+        "Points where the upper limit of slope × half the window is at most 0.01·(1 + |L|).",
+    ),
     "sharpness.plane_eps": Meaning(
         "% of 1 + L",
         "highest rise in the box of half-width ε",
@@ -74,6 +100,48 @@ LEGEND: dict[str, Meaning] = {
     "basin.left": Meaning("parameter", "distance to a rise of δ, to the left"),
     "basin.right": Meaning("parameter", "distance to a rise of δ, to the right"),
     "basin.asymmetry": Meaning("1", "(right - left) / (right + left)", source="He et al. 2019"),
+    "basin.levels.radius_mean": Meaning("parameter", "the same at other δ"),
+    "basin.levels.radius_median": Meaning("parameter", "the same at other δ"),
+    "basin.levels.area": Meaning("parameter²", "the same at other δ"),
+    "basin.levels.left": Meaning("parameter", "the same at other δ"),
+    "basin.levels.right": Meaning("parameter", "the same at other δ"),
+    "basin.levels.asymmetry": Meaning("1", "the same at other δ"),
+    "asymmetry": Meaning(
+        "loss",
+        "rise to the right minus rise to the left, as far",
+        "L(+t) - L(-t) at mirrored points of a line, paired.",
+        "He et al. 2019",
+    ),
+    "asymmetry.distance": Meaning("parameter", "how far that is"),
+    "asymmetry.right": Meaning("loss", "rise to the right there"),
+    "asymmetry.left": Meaning("loss", "rise to the left there"),
+    "asymmetry.relative": Meaning("1", "their difference over their sum"),
+    "barrier": Meaning(
+        "loss",
+        "highest rise over the chord between two checkpoints: biased by choice",
+        "max over t in [0, 1] of L(t) - [(1-t)·L(0) + t·L(1)].",
+        "Entezari et al. 2022",
+    ),
+    "barrier.over_mean": Meaning("loss", "the same over the mean of the ends", "", "Frankle et al. 2020"),
+    "barrier.ends": Meaning("loss", "L(1) - L(0)"),
+    "monotone": Meaning(
+        "1",
+        "1: no rise on the way from the higher end to the lower; 0: there is one",
+        "No rise along the line beyond 3 SE.",
+        "Goodfellow et al. 2015",
+    ),
+    "monotone.bump": Meaning("loss", "the largest rise on that way"),
+    "splits.minima_distance": Meaning(
+        "parameter",
+        "between the lowest points of this split and the first",
+        "No finer than the grid's resolution.",
+    ),
+    "splits.minima_distance.resolution": Meaning("parameter", "diagonal of the grid's widest cell"),
+    "splits.minima_distance.loss": Meaning("loss", "this split's loss at the first's lowest point minus at its own"),
+    "splits.centre_gap": Meaning("loss", "this split's loss minus the first's at the checkpoint"),
+    "splits.correlation": Meaning("1", "Pearson's, of the two splits' losses over the plane"),
+    "splits.loss_in_basin": Meaning("loss", "this split's mean loss in the first's basin"),
+    "splits.loss_in_basin.gap": Meaning("loss", "the same minus the first's own"),
     "curvature.plane.eigenvalues": Meaning(
         "loss/parameter²",
         "of the fitted quadratic",

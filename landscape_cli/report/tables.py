@@ -112,7 +112,7 @@ def _size_of(entry: Mapping[str, Any]) -> str:
 def _plane(run: Run, name: str) -> Table:
     splits = run.tree["planes"][name]
     flat = {split: dict(flatten(values)) for split, values in splits.items()}
-    paths = list(dict.fromkeys(path for values in flat.values() for path in values))
+    paths = list(dict.fromkeys(p for values in flat.values() for p in values if not p.startswith("basin.levels.")))
     extras = _extras(next(iter(splits.values())))
     rows = [
         (path + extras.get(path, ""), *[run.cell(values.get(path)) for values in flat.values()], gloss(path))
@@ -129,9 +129,17 @@ def _plane(run: Run, name: str) -> Table:
         title,
         ("metric", *map(plain, splits), "what it is"),
         rows,
-        f"{lowest}. δ = {delta}. Curvature of {window}. {SLICE}",
+        f"{lowest}. δ = {delta}; {_levels(run, first)}. Curvature of {window}. {SLICE}",
         name,
     )
+
+
+def _levels(run: Run, tree: Mapping[str, Any]) -> str:
+    """How far the basin reaches at every δ, of the first split."""
+    levels = tree["basin"]["levels"]
+    name = "radius_mean" if "radius_mean" in levels[0] else "right"
+    reach = ", ".join(f"{run.cell(level[name])} (δ = {level['delta']:g})" for level in levels)
+    return f"{name.replace('_', ' ')} {reach}"
 
 
 def _recipe(recipe: Mapping[str, Any]) -> str:
