@@ -19,12 +19,14 @@ class Pairs:
             the surface.
         elder: the minimum of the component that it joins; itself where it is essential.
         essential: the component joins no other, as the lowest minimum's.
+        inside: where it ends if reaching an edge of the surface ends it too: how far the minimum is enclosed.
     """
 
     minimum: Indices
     saddle: Indices
     elder: Indices
     essential: Bools
+    inside: Indices
 
     def those(self, keep: Bools) -> Pairs:
         """Some of the pairs. The elder of each is the first that is kept of its own elders."""
@@ -36,24 +38,30 @@ class Pairs:
                 break
             elder = np.where(again, elder[elder], elder)
         minima = self.minimum
-        return Pairs(minima[keep], self.saddle[keep], minima[elder[keep]], self.essential[keep])
+        return Pairs(minima[keep], self.saddle[keep], minima[elder[keep]], self.essential[keep], self.inside[keep])
 
 
 def minimum_pairs(surface: Triangulation) -> Pairs:
     """Every minimum and where it ends. Those of `surface.reversed` are the maxima, from the superlevel sets.
 
     A point's steepest way down ends in a minimum, in whose component it lies from the start. Components can meet only
-    where the lower link is in parts, so that these few points are all that the union-find walks through.
+    where the lower link is in parts, so that these few points are all that the union-find walks through. What reaches
+    an edge joins there one more component, older than all.
     """
     basin = _basins(surface)  # by rank, that of the minimum
     minima = np.flatnonzero(basin == np.arange(len(basin))).astype(np.int32)
     number = np.zeros(len(basin), dtype=np.int32)
-    number[minima] = np.arange(len(minima))
-    saddles, first, other = _meetings(surface, basin)
-    death, elder = _unite(len(minima), saddles.tolist(), number[first].tolist(), number[other].tolist())
-    ends = np.where(death >= 0, death, _highest(elder, number[basin]))
+    number[minima] = np.arange(1, len(minima) + 1)
+    ranks, first, other = _meetings(surface, basin)
+    death, elder = _unite(len(minima) + 1, ranks, number[first], number[other])
+    ends = np.where(death < 0, _highest(elder, number[basin]), death)[1:]
+    edge = np.sort(surface.rank[~surface.inner().ravel() & (surface.rank < len(basin))])
+    ranks, first = np.concatenate([ranks, edge]), np.concatenate([number[first], number[basin[edge]]])
+    other = np.concatenate([number[other], np.zeros(len(edge), dtype=np.int32)])
+    sooner = np.argsort(ranks, kind="stable")
+    inside, _ = _unite(len(minima) + 1, ranks[sooner], first[sooner], other[sooner])
     order = surface.order
-    return Pairs(order[minima], order[ends], order[minima[elder]], death < 0)
+    return Pairs(order[minima], order[ends], order[minima[elder[1:] - 1]], death[1:] < 0, order[inside[1:]])
 
 
 def _basins(surface: Triangulation) -> Indices:
@@ -80,11 +88,11 @@ def _meetings(surface: Triangulation, basin: Indices) -> tuple[Indices, Indices,
     return ranks[row[apart]], first[apart], beside[apart]
 
 
-def _unite(count: int, saddles: list[int], first: list[int], other: list[int]) -> tuple[Indices, Indices]:
-    """Join the components of `count` minima, lowest first: where each ends (-1: nowhere) and in which it ends."""
+def _unite(count: int, ranks: Indices, first: Indices, other: Indices) -> tuple[Indices, Indices]:
+    """Join the components of `count` minima, the oldest first: where each ends (-1: nowhere) and in which it ends."""
     root, death = list(range(count)), [-1] * count
     elder = list(range(count))
-    for saddle, a, b in zip(saddles, first, other, strict=True):
+    for rank, a, b in zip(ranks.tolist(), first.tolist(), other.tolist(), strict=True):
         while root[a] != a:
             root[a] = a = root[root[a]]
         while root[b] != b:
@@ -92,7 +100,7 @@ def _unite(count: int, saddles: list[int], first: list[int], other: list[int]) -
         if a != b:
             low, high = (a, b) if a < b else (b, a)
             root[high] = elder[high] = low
-            death[high] = saddle
+            death[high] = rank
     return _settled(np.array(death, dtype=np.int32), np.array(elder, dtype=np.int32))
 
 

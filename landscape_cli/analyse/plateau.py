@@ -13,25 +13,23 @@ from landscape_cli.profile import Floats
 @dataclass(frozen=True)
 class Plateaus:
     """By grid point [n]: the region it belongs to (its own index where no neighbour is equal), and of that region
-    whether it is flat around one of its points, and whether it touches an edge.
+    whether it is flat around one of its points.
     """
 
     region: Indices
     solid: Bools
-    at_edge: Bools
 
 
-def plateaus(triangles: Triangulation, loss: Floats, inner: Bools) -> Plateaus:
-    """The flat regions of a surface; the points that are not `inner` are its edges."""
+def plateaus(triangles: Triangulation, loss: Floats) -> Plateaus:
+    """The flat regions of a surface."""
     count = loss.size
     edges = [triangles.edges(step) for step in triangles.ring[: (len(triangles.ring) + 1) // 2]]
     equal = np.concatenate([np.stack([a, b])[:, loss.ravel()[a] == loss.ravel()[b]] for a, b in edges], axis=1)
     region = _joined(count, equal)
     alike = np.bincount(equal.ravel(), minlength=count) == len(triangles.ring)
-    solid, at_edge = np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+    solid = np.zeros(count, dtype=bool)
     solid[region[alike]] = True
-    at_edge[region[~inner.ravel()]] = True
-    return Plateaus(region, solid[region], at_edge[region])
+    return Plateaus(region, solid[region])
 
 
 def _joined(count: int, edges: Indices) -> Indices:
