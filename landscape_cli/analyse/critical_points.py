@@ -116,7 +116,7 @@ def locate(surface: Surface, triangles: Triangulation, roles: Roles) -> Points:
     kind = np.where(monkey, MONKEY, roles.kind[chosen]).astype(np.int8)
     spots = grid_indices(surface, vertex)
     bend = second_difference(surface, spots)
-    places = refine(surface, spots, MADE_BY_GRID * bend, kind, inner & ~monkey)
+    places = refine(surface, spots, MADE_BY_GRID * bend, kind, inner & ~monkey & ~flat.solid[vertex])
     confirmed = places.fitted | flat.solid[vertex] | monkey | is_noise(surface, spots)
     confirmed |= is_round(surface, spots, kind) & (roles.ratio[chosen] >= ROUND)
     points = _without_doubles(Points(chosen, kind, places, inner, bend, confirmed, position))
@@ -128,7 +128,7 @@ def _one_each(key: NDArray[np.integer], roles: Roles) -> tuple[NDArray[np.intp],
     order = np.lexsort((-roles.persistence, ~roles.extremum, key))
     first = np.r_[True, np.diff(key[order]) != 0][: len(order)]
     chosen = order[first]
-    ranking = np.lexsort((roles.vertex[chosen], -roles.persistence[chosen]))
+    ranking = np.lexsort((roles.vertex[chosen], ~roles.extremum[chosen], -roles.persistence[chosen]))
     place, position = np.empty(len(chosen), dtype=np.intp), np.empty(len(order), dtype=np.intp)
     place[ranking] = np.arange(len(chosen))
     position[order] = place[np.cumsum(first) - 1]

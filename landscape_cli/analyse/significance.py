@@ -45,9 +45,7 @@ def kept_pairs(surface: Surface, pairs: Pairs, least: float) -> Kept:
     """The pairs whose persistence is above `least`, above rounding, and above what noise makes."""
     rises = _rises(surface, pairs.minimum, pairs.saddle) > least
     pairs = pairs.those(rises)
-    above = np.where(
-        pairs.essential, *(significant(surface, pairs.minimum, pairs.saddle, all_) for all_ in (True, False))
-    )
+    above = significant(surface, pairs.minimum, pairs.saddle, pairs.essential)
     pairs = pairs.those(above)
     height, depth = (_rises(surface, pairs.minimum, end) for end in (pairs.saddle, pairs.inside))
     error = difference_errors(surface, pairs.minimum, pairs.saddle)
@@ -79,7 +77,7 @@ def difference_errors(surface: Surface, first: Indices, second: Indices) -> Floa
     return error
 
 
-def significant(surface: Surface, first: Indices, second: Indices, any_two: bool = False) -> Bools:
+def significant(surface: Surface, first: Indices, second: Indices, any_two: Bools | bool = False) -> Bools:
     """(k,) whether two losses differ by more than noise makes them at as many places as the surface has points.
 
     Both kinds of extremum count. The lowest and the highest of all (`any_two`) are chosen from all pairs of points. An
@@ -89,5 +87,6 @@ def significant(surface: Surface, first: Indices, second: Indices, any_two: bool
     if freedom < 1:
         return np.ones(len(first), dtype=bool)
     points = max(2, int(surface.finite.sum()))
-    quantile = jackknife.student(freedom, FALSE_RATE / (points * (points - 1 if any_two else 2)))
-    return ~(_rises(surface, first, second) <= quantile * difference_errors(surface, first, second))
+    one, two = (jackknife.student(freedom, FALSE_RATE / (points * times)) for times in (2, points - 1))
+    rises = _rises(surface, first, second)
+    return ~(rises <= np.where(any_two, two, one) * difference_errors(surface, first, second))

@@ -99,14 +99,15 @@ def _newton(
         gradient, hessian = fit.derivatives(losses, at[todo], offset[todo])
         move = newton_step(gradient, hessian, sign[todo])
         length = np.abs(move).max(axis=1, keepdims=True)
-        offset[todo] += move / np.maximum(length, 1)
+        whole = np.isfinite(length)
+        offset[todo] += np.where(whole, move, 0.0) / np.maximum(np.where(whole, length, 1.0), 1)
         near = np.clip(at[todo] + np.rint(offset[todo]).astype(np.intp), 0, last)
         offset[todo] -= near - at[todo]
         at[todo] = near
         done = length[:, 0] < CONVERGED
         works[todo[done]] = (is_kind(hessian, sign[todo]) & (np.abs(offset[todo]) <= 1).all(axis=1))[done]
         with np.errstate(invalid="ignore"):
-            todo = todo[~done & (np.abs(losses[tuple(near.T)] - level[todo]) <= allowed[todo])]
+            todo = todo[~done & whole[:, 0] & (np.abs(losses[tuple(near.T)] - level[todo]) <= allowed[todo])]
     return at, offset, works
 
 
