@@ -111,6 +111,22 @@ def test_pairs_are_those_of_flooding_point_by_point(seed: int) -> None:
         assert set(pairs.minimum[pairs.essential].tolist()) == alive
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_a_minimum_is_enclosed_up_to_where_flooding_reaches_an_edge_or_a_lower_one(seed: int) -> None:
+    for _, inside, surface in both_signs(seed):
+        edges = [s for s in simplices(inside) if len(s) == 2]
+        order = [int(i) for i in surface.order]
+        place = {point: k for k, point in enumerate(order)}
+        brink = set(np.flatnonzero(~surface.inner().ravel()).tolist())
+        pairs = minimum_pairs(surface)
+        for minimum, end in zip(pairs.minimum.tolist(), pairs.inside.tolist(), strict=True):
+            for k in range(place[minimum], len(order)):
+                part = next(p for p in parts(set(order[: k + 1]), edges) if minimum in p)
+                if part & brink or min(place[i] for i in part) < place[minimum]:
+                    break
+            assert end == order[k]
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_the_elder_of_some_pairs_is_the_first_that_is_left(seed: int) -> None:
     pairs = minimum_pairs(triangulate(np.random.default_rng(seed).normal(size=(12, 12)), np.ones((12, 12), dtype=bool)))

@@ -112,12 +112,13 @@ def locate(surface: Surface, triangles: Triangulation, roles: Roles) -> Points:
     spread = np.where(flat.solid[roles.vertex], flat.region[roles.vertex], roles.vertex)
     chosen, position = _one_each(spread + (roles.kind == SADDLE) * surface.loss.size, roles)
     vertex, inner = roles.vertex[chosen], triangles.inner().ravel()[roles.vertex[chosen]]
-    monkey = _is_monkey(triangles, roles, position, chosen, flat.solid[vertex])
-    kind = np.where(monkey, MONKEY, roles.kind[chosen]).astype(np.int8)
     spots = grid_indices(surface, vertex)
+    noise = is_noise(surface, spots)
+    monkey = _is_monkey(triangles, roles, position, chosen, flat.solid[vertex], noise)
+    kind = np.where(monkey, MONKEY, roles.kind[chosen]).astype(np.int8)
     bend = second_difference(surface, spots)
     places = refine(surface, spots, MADE_BY_GRID * bend, kind, inner & ~monkey & ~flat.solid[vertex])
-    confirmed = places.fitted | flat.solid[vertex] | monkey | is_noise(surface, spots)
+    confirmed = places.fitted | flat.solid[vertex] | monkey | noise
     confirmed |= is_round(surface, spots, kind) & (roles.ratio[chosen] >= ROUND)
     points = _without_doubles(Points(chosen, kind, places, inner, bend, confirmed, position))
     return points.merged(_counterparts(surface, points, roles)) if surface.y is not None else points
@@ -136,15 +137,23 @@ def _one_each(key: NDArray[np.integer], roles: Roles) -> tuple[NDArray[np.intp],
 
 
 def _is_monkey(
-    triangles: Triangulation, roles: Roles, position: NDArray[np.intp], chosen: NDArray[np.intp], flat: Bools
+    triangles: Triangulation,
+    roles: Roles,
+    position: NDArray[np.intp],
+    chosen: NDArray[np.intp],
+    flat: Bools,
+    noise: Bools,
 ) -> Bools:
-    """[k] three basins or three hills meet on a plateau, or two pairs end where L changes its sign six times around."""
+    """[k] three basins or three hills meet, on a plateau or where L changes its sign six times around; or two and two
+    meet there, and the six changes are not noise.
+    """
     sides = (~roles.extremum & roles.rising, ~roles.extremum & ~roles.rising)
     basins, hills = (np.bincount(position[side], minlength=len(chosen)) for side in sides)
     vertex = roles.vertex[chosen]
     parts = [t.components(t.lower[vertex]) for t in (triangles, triangles.reversed)]
-    around = (np.maximum(*parts) > 2) & (basins + hills > 1)
-    is_monkey: Bools = (roles.kind[chosen] == SADDLE) & (around | (flat & (np.maximum(basins, hills) > 1)))
+    around, three = np.maximum(*parts) > 2, np.maximum(basins, hills) > 1
+    found = (three & (around | flat)) | (around & (basins + hills > 1) & ~noise)
+    is_monkey: Bools = (roles.kind[chosen] == SADDLE) & found
     return is_monkey
 
 

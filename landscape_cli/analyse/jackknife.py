@@ -7,6 +7,7 @@ unequal size the replicate is the weighted mean without the group.
 from __future__ import annotations
 
 import math
+from functools import cache
 
 import numpy as np
 
@@ -48,6 +49,7 @@ def stderrs(replicates: Floats, sizes: Floats) -> Floats:
     return errors
 
 
+@cache
 def student(freedom: int, tail: float = math.erfc(SIGMAS / math.sqrt(2)) / 2) -> float:
     """How many standard errors are exceeded with probability `tail` on one side, the error itself of few draws.
 

@@ -60,7 +60,7 @@ def refine(surface: Surface, spots: Spots, allowed: Floats, sign: NDArray[np.int
     losses, open_ = planar(surface), inner.copy()
     found = _grid_points(surface, spots)
     for size, wider in WINDOWS:
-        if min(len(axis) for axis in surface.axes) < wider:
+        if min(len(axis) for axis in surface.axes) < wider or not open_.any():
             continue
         fit, check = LocalFit.of(surface, size), LocalFit.of(surface, wider)
         todo = np.flatnonzero(open_)
@@ -96,6 +96,8 @@ def _newton(
     last = np.array(losses.shape) - 1
     todo, works = np.arange(len(at)), np.zeros(len(at), dtype=bool)
     for _ in range(ROUNDS):
+        if not len(todo):
+            break
         gradient, hessian = fit.derivatives(losses, at[todo], offset[todo])
         move = newton_step(gradient, hessian, sign[todo])
         length = np.abs(move).max(axis=1, keepdims=True)
