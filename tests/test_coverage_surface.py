@@ -66,7 +66,7 @@ def test_an_interval_of_95_percent_holds_the_truth_so_often(dims: int) -> None:
     names |= {"basin.left", "basin.right", "basin.asymmetry"} if dims == 1 else set()
     names |= {"basin.radius_mean", "basin.radius_median", "basin.area"} if dims == 2 else set()
     assert names <= set(exact)
-    wide, held = student(GROUPS - 1, 0.95), dict.fromkeys(exact, 0)
+    wide, held = student(GROUPS - 1, 0.025), dict.fromkeys(exact, 0)
     for seed in range(SEEDS):
         found = statistics(surface_of(function, "-1:1:21", y, noise=drawn(seed, dims)))
         for name, truth in exact.items():

@@ -15,6 +15,14 @@ from problems import surface_of
 from landscape_cli.analyse import jackknife
 
 Floats = NDArray[np.float64]
+TAILS = [  # freedom, tail, quantile: scipy.stats.t.isf
+    (1, 1e-6, 318309.8861827435),
+    (3, 1e-5, 47.927728375933924),
+    (9, 1e-4, 6.010132129081441),
+    (63, 2e-6, 5.0522217519699435),
+    (63, 1e-9, 6.999812320475072),
+    (63, 1e-12, 8.717510437562666),
+]
 
 
 def dealt(samples: Floats, sizes: list[int]) -> list[Floats]:
@@ -169,3 +177,20 @@ def test_the_chunks_are_all_rows_once(shape: tuple[int, ...]) -> None:
     assert [i for part in parts for i in range(part.start, part.stop)] == list(range(shape[0]))
     row = 64 * int(np.prod(shape[1:]))
     assert all((part.stop - part.start) * row <= max(jackknife.CHUNK, row) for part in parts)
+
+
+def test_many_errors_at_once_are_each_its_own() -> None:
+    replicates = np.random.default_rng(0).normal(size=(4, 5, 8))
+    replicates[1, 2, 3], replicates[2, 2, 7] = np.nan, np.inf
+    sizes = np.array([1.0, 0.0, 2.0, 1.0, 1.0, 1.0, 3.0, 1.0])
+    together = jackknife.stderrs(replicates, sizes)
+    for spot in np.ndindex(4, 5):
+        alone = jackknife.stderr(replicates[spot], sizes)
+        assert np.isnan(together[spot]) if alone is None else together[spot] == pytest.approx(alone, rel=1e-14)
+    assert np.isnan(together).sum() == 2
+    assert np.isnan(jackknife.stderrs(replicates, np.eye(8)[0])).all()
+
+
+@pytest.mark.parametrize(("freedom", "tail", "exact"), TAILS)
+def test_student_s_quantile_far_out(freedom: int, tail: float, exact: float) -> None:
+    assert jackknife.student(freedom, tail) == pytest.approx(exact, rel=1e-5)

@@ -35,28 +35,35 @@ def without_each(groups: Floats, sizes: Floats) -> Floats:
 
 def stderr(replicates: Floats, sizes: Floats) -> float | None:
     """The jackknife standard error of a statistic from its replicates (G,); None with fewer than two groups."""
-    used = replicates[sizes > 0]
-    count = len(used)
-    if count < 2 or not np.isfinite(used).all():
-        return None
+    error = float(stderrs(replicates, sizes))
+    return error if math.isfinite(error) else None
+
+
+def stderrs(replicates: Floats, sizes: Floats) -> Floats:
+    """(..., G) replicates -> (...) standard errors; NaN where one is not finite, or of fewer than two groups."""
+    used = replicates[..., sizes > 0]
+    count = used.shape[-1]
+    if count < 2:
+        return np.full(used.shape[:-1], np.nan)
+    finite = np.asarray(np.isfinite(used).all(axis=-1))
+    used = np.where(finite[..., None], used, 0.0)
     with np.errstate(over="ignore", invalid="ignore"):
-        return float(np.sqrt((count - 1) / count * ((used - used.mean()) ** 2).sum()))
-
-
-THREE = math.erf(SIGMAS / math.sqrt(2))  # what three standard errors hold of a normal distribution
+        apart = used - used.mean(axis=-1, keepdims=True)
+        errors: Floats = np.where(finite, np.sqrt((count - 1) / count * (apart**2).sum(axis=-1)), np.nan)
+    return errors
 
 
 @cache
-def student(freedom: int, confidence: float = THREE) -> float:
-    """How many standard errors hold a mean with this confidence, where the error is itself of few draws.
+def student(freedom: int, tail: float = math.erfc(SIGMAS / math.sqrt(2)) / 2) -> float:
+    """How many standard errors are exceeded with probability `tail` on one side, the error itself of few draws.
 
-    Student's quantile, by the integral of its density over θ with t = √n·tan θ, which is cosⁿ⁻¹θ.
+    Unless told, as seldom as three standard deviations are by a normal mean. Student's quantile, by the integral of
+    its density over ψ with t = √n / tan ψ, which is sinⁿ⁻¹ψ; summed from the tail, so that small ones are exact.
     """
-    angles = np.linspace(0, math.pi / 2, 1 << 14)
-    mass = np.cos(angles) ** (freedom - 1)
-    within = np.concatenate([[0.0], np.cumsum(mass[1:] + mass[:-1])])
-    angle = np.interp(confidence, within / within[-1], angles)
-    return math.sqrt(freedom) * math.tan(float(angle))
+    angles = math.pi / 2 * np.linspace(0, 1, 1 << 15) ** 3  # dense where the tail is
+    density = np.sin(angles) ** (freedom - 1)
+    mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) * np.diff(angles))])
+    return math.sqrt(freedom) / math.tan(float(np.interp(2 * tail, mass / mass[-1], angles)))
 
 
 def mean(value: float, groups: Floats, sizes: Floats) -> Estimate:

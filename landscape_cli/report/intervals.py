@@ -41,7 +41,7 @@ def with_intervals(profile: Profile, tree: Mapping[str, Any], confidence: float)
 
 def _width(sizes: Floats, confidence: float) -> float:
     """Half of the interval in standard errors."""
-    return student(max(1, int(np.count_nonzero(sizes > 0)) - 1), confidence)
+    return student(max(1, int(np.count_nonzero(sizes > 0)) - 1), (1 - confidence) / 2)
 
 
 def _ranged(tree: Any, width: float) -> Any:

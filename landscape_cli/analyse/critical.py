@@ -1,0 +1,107 @@
+"""Critical points of the sampled surface, how deep they are, and which basin drains into which."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landscape_cli.analyse.critical_points import KINDS, Points, Roles, locate
+from landscape_cli.analyse.persistence import minimum_pairs
+from landscape_cli.analyse.significance import Kept, kept_pairs
+from landscape_cli.analyse.triangulation import triangulate
+from landscape_cli.profile import Bound, Estimate, Surface
+
+
+def critical_statistics(surface: Surface, persistence: float = 0.0) -> dict[str, Any]:
+    """`critical_points`: the minima, maxima and saddles of the piecewise-linear surface, the most persistent first.
+
+    A point is critical by the sign changes of L around it (0: minimum or maximum, 4: saddle, 6: monkey saddle), ties
+    broken by index. A minimum's persistence is how far the loss rises from it to the saddle over which its basin joins
+    a deeper one's, a maximum's the same of -L; a saddle has that of the most persistent extremum that ends there. The
+    lowest minimum and the highest maximum never end (`essential`): theirs reaches to the other end of the
+    surface and is a lower bound. Kept are those above `persistence` and above what noise makes on one surface in a
+    hundred: a Student quantile of the paired standard error of extremum minus saddle, corrected for the number of
+    points (of pairs of points where it is essential). Without at least two sample groups nothing is known of the noise.
+
+    `x`, `y`, `loss` are those of the polynomial through the points around (5×5, else 3×3) where it has a critical
+    point of that kind (`refined`), else the grid point's. `resolved` is false where the persistence is below 0.4
+    times the second difference at either end, or where no polynomial confirms the kind: a grid of this step makes such
+    points by itself. `at_border`: at the window's edge or beside a wall (a point that is not finite or not measured):
+    never a minimum of the loss, which may go on falling there; neither refined nor confirmed. A flat region is one
+    point at most. Critical points depend on the plane: a minimum of a slice is no minimum in the full space. Extremes
+    of noisy losses are biased by choice: the lowest too low, the highest too high, persistence too large.
+
+    `merge_tree`: for each minimum the deeper one `into` which it drains, the `saddle` over which it does (positions in
+    `critical_points`) and the `barrier`, its persistence. On a line barriers are maxima and there are no saddles.
+    `counts`: of resolved points inside by kind, of the unresolved and those at the border, and of pairs `dropped`.
+    `euler`: Σ(1 - χ(lower link)) over all points must be V - E + F.
+    """
+    triangles = triangulate(surface.loss, surface.finite)
+    below = kept_pairs(surface, minimum_pairs(triangles), persistence)
+    above = kept_pairs(surface, minimum_pairs(triangles.reversed), persistence)
+    roles = Roles.of(below, above, planar=surface.y is not None)
+    points = locate(surface, triangles, roles)
+    total, expected = triangles.euler()
+    return {
+        "critical_points": _entries(points, roles, surface.y is not None),
+        "merge_tree": _merge_tree(below, roles, points.position),
+        "walls": int(surface.loss.size - len(triangles.order)),
+        "counts": {**_counts(points, roles), "dropped": below.dropped + above.dropped},
+        "euler": {"sum": total, "expected": expected, "ok": total == expected},
+    }
+
+
+def _entries(points: Points, roles: Roles, planar: bool) -> list[dict[str, Any]]:
+    """The points as the report has them."""
+    at_border, resolved, places = points.at_border(roles), points.resolved(roles), points.places
+    found = []
+    for k, role in enumerate(points.role.tolist()):
+        x, y = places.place[k].tolist()
+        essential = bool(roles.essential[role])
+        found.append({
+            "kind": KINDS[int(points.kind[k])],
+            "x": x,
+            "y": y if planar else None,
+            "loss": Estimate.of(float(places.loss[k]), float(places.stderr[k])),
+            "persistence": _height(roles.persistence[role], roles.stderr[role], essential),
+            "essential": essential,
+            "at_border": bool(at_border[k]),
+            "resolved": bool(resolved[k]),
+            "refined": bool(places.fitted[k]),
+        })  # fmt: skip
+    return found
+
+
+def _height(value: float, stderr: float, essential: bool) -> Estimate:
+    bound: Bound = "lower" if essential else "exact"
+    return Estimate.of(float(value), float(stderr), bound)
+
+
+def _counts(points: Points, roles: Roles) -> dict[str, int]:
+    """How many there are of each."""
+    at_border, resolved = points.at_border(roles), points.resolved(roles)
+    inside = resolved & ~at_border
+    names = {"minima": 1, "maxima": -1, "saddles": 0, "monkey_saddles": 2}
+    counts = {name: int((inside & (points.kind == kind)).sum()) for name, kind in names.items()}
+    unresolved = int((~resolved & ~at_border).sum())
+    return {**counts, "unresolved": unresolved, "at_border": int(at_border.sum())}
+
+
+def _merge_tree(below: Kept, roles: Roles, position: NDArray[np.intp]) -> list[dict[str, Any]]:
+    """Of each kept minimum, the most persistent first."""
+    count, pairs = len(below.persistence), below.pairs
+    saddle = np.full(count, -1)
+    saddle[~pairs.essential] = position[~roles.extremum & roles.rising]
+    listed = dict(zip(pairs.minimum.tolist(), position[:count].tolist(), strict=True))
+    tree = []
+    for k in np.argsort(position[:count]).tolist():
+        essential = bool(pairs.essential[k])
+        tree.append({
+            "minimum": int(position[k]),
+            "into": None if essential else listed.get(int(pairs.elder[k])),
+            "saddle": None if essential else int(saddle[k]),
+            "barrier": _height(below.persistence[k], below.stderr[k], essential),
+        })  # fmt: skip
+    return tree

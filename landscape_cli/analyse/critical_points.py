@@ -1,0 +1,189 @@
+"""The ends of persistence pairs as critical points: their kind, their place, whether the grid resolves them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landscape_cli.analyse.local_fit import grid_indices
+from landscape_cli.analyse.plateau import plateaus
+from landscape_cli.analyse.resolution import MADE_BY_GRID, is_noise, is_round, second_difference
+from landscape_cli.analyse.significance import Kept, significant
+from landscape_cli.analyse.subgrid import Places, refine
+from landscape_cli.analyse.triangulation import Bools, Indices, Triangulation
+from landscape_cli.profile import Floats, Surface
+
+KINDS = {1: "minimum", -1: "maximum", 0: "saddle", 2: "monkey saddle"}
+SADDLE, MONKEY = 0, 2
+APART = 0.25  # of a grid step: saddles whose places agree to that are one
+ROUND = 3.0  # second differences of persistence: a round extremum needs no polynomial, as a cusp has none
+DEGENERATE = 0.1  # of a second difference: where curvature vanishes and saddles are one, it is a monkey saddle
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What each end of a kept pair is: all minima, maxima, the minima's saddles, the maxima's saddles."""
+
+    vertex: Indices
+    kind: NDArray[np.int8]  # of KINDS
+    extremum: Bools  # it is the pair's extremum
+    rising: Bools  # the pair is a minimum's
+    essential: Bools
+    enclosed: Bools  # an extremum that no edge of the surface explains; a saddle where an enclosed one ends
+    persistence: Floats
+    stderr: Floats
+    ratio: Floats
+
+    @classmethod
+    def of(cls, below: Kept, above: Kept, planar: bool) -> Roles:
+        """On a line a minimum ends at a maximum, and the other way round."""
+        ends = np.concatenate([kept.pairs.inside[kept.enclosed] for kept in (below, above)])
+        parts = []
+        for extremum in (True, False):
+            for kept, sign in ((below, 1), (above, -1)):
+                some = np.ones(len(kept.persistence), dtype=bool) if extremum else ~kept.pairs.essential
+                vertex = (kept.pairs.minimum if extremum else kept.pairs.saddle)[some]
+                kind = sign if extremum else 0 if planar else -sign
+                same = (np.full(len(vertex), value) for value in (kind, extremum, sign == 1))
+                enclosed = kept.enclosed[some] if extremum else np.isin(vertex, ends)
+                parts.append((vertex, *same, kept.pairs.essential[some], enclosed, *kept.those(some)))
+        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+@dataclass(frozen=True)
+class Points:
+    """Critical points, the most persistent first, [k] each.
+
+    Attributes:
+        role: its numbers among the roles.
+        kind: of KINDS.
+        inner: no neighbour of the grid point is missing.
+        bend: the second difference there.
+        confirmed: the kind does not depend on the grid.
+        position: [roles] which point each role is.
+    """
+
+    role: NDArray[np.intp]
+    kind: NDArray[np.int8]
+    places: Places
+    inner: Bools
+    bend: Floats
+    confirmed: Bools
+    position: NDArray[np.intp]
+
+    def merged(self, leader: NDArray[np.intp]) -> Points:
+        """Points with one leader, the most persistent of them, as one; its place is one that was fitted."""
+        keep, best = leader == np.arange(len(leader)), np.arange(len(leader))
+        best[leader[self.places.fitted]] = np.flatnonzero(self.places.fitted)
+        best = np.where(self.places.fitted, np.arange(len(leader)), best)[keep]
+        confirmed = np.bincount(leader[self.confirmed], minlength=len(leader))[keep] > 0
+        position = (np.cumsum(keep) - 1)[leader[self.position]]
+        rest = (self.inner[keep], self.bend[keep], confirmed, position)
+        return Points(self.role[keep], self.kind[keep], self.places.those(best), *rest)
+
+    def ending(self, which: Bools) -> Bools:
+        """[k] where one of these roles ends."""
+        return np.bincount(self.position[which], minlength=len(self.role)) > 0
+
+    def at_border(self, roles: Roles) -> Bools:
+        """[k] what an edge of the surface may have made.
+
+        An extremum from which the loss does not rise on the way to the edge by more than noise. A saddle that lies at
+        an edge, or where no enclosed extremum ends and that does not part both basins and hills: then the way around
+        it along the edge is as good.
+        """
+        basins, hills = (self.ending(~roles.extremum & side) for side in (roles.rising, ~roles.rising))
+        inside = self.inner & (self.ending(~roles.extremum & roles.enclosed) | (basins & hills))
+        saddle = np.isin(self.kind, (SADDLE, MONKEY))
+        at_border: Bools = ~np.where(saddle, inside, self.inner & roles.enclosed[self.role])
+        return at_border
+
+    def resolved(self, roles: Roles) -> Bools:
+        """[k] more persistent than what the grid makes, and inside confirmed."""
+        resolved: Bools = (roles.ratio[self.role] >= MADE_BY_GRID) & (self.confirmed | self.at_border(roles))
+        return resolved
+
+
+def locate(surface: Surface, triangles: Triangulation, roles: Roles) -> Points:
+    """The critical points that the roles are."""
+    flat = plateaus(triangles, surface.loss)
+    spread = np.where(flat.solid[roles.vertex], flat.region[roles.vertex], roles.vertex)
+    chosen, position = _one_each(spread + (roles.kind == SADDLE) * surface.loss.size, roles)
+    vertex, inner = roles.vertex[chosen], triangles.inner().ravel()[roles.vertex[chosen]]
+    spots = grid_indices(surface, vertex)
+    noise = is_noise(surface, spots)
+    monkey = _is_monkey(triangles, roles, position, chosen, flat.solid[vertex], noise)
+    kind = np.where(monkey, MONKEY, roles.kind[chosen]).astype(np.int8)
+    bend = second_difference(surface, spots)
+    places = refine(surface, spots, MADE_BY_GRID * bend, kind, inner & ~monkey & ~flat.solid[vertex])
+    confirmed = places.fitted | flat.solid[vertex] | monkey | noise
+    confirmed |= is_round(surface, spots, kind) & (roles.ratio[chosen] >= ROUND)
+    points = _without_doubles(Points(chosen, kind, places, inner, bend, confirmed, position))
+    return points.merged(_counterparts(surface, points, roles)) if surface.y is not None else points
+
+
+def _one_each(key: NDArray[np.integer], roles: Roles) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The role that stands for each key, an extremum's own or the most persistent, and the position of every role's."""
+    order = np.lexsort((-roles.persistence, ~roles.extremum, key))
+    first = np.r_[True, np.diff(key[order]) != 0][: len(order)]
+    chosen = order[first]
+    ranking = np.lexsort((roles.vertex[chosen], ~roles.extremum[chosen], -roles.persistence[chosen]))
+    place, position = np.empty(len(chosen), dtype=np.intp), np.empty(len(order), dtype=np.intp)
+    place[ranking] = np.arange(len(chosen))
+    position[order] = place[np.cumsum(first) - 1]
+    return chosen[ranking], position
+
+
+def _is_monkey(
+    triangles: Triangulation,
+    roles: Roles,
+    position: NDArray[np.intp],
+    chosen: NDArray[np.intp],
+    flat: Bools,
+    noise: Bools,
+) -> Bools:
+    """[k] three basins or three hills meet, on a plateau or where L changes its sign six times around; or two and two
+    meet there, and the six changes are not noise.
+    """
+    sides = (~roles.extremum & roles.rising, ~roles.extremum & ~roles.rising)
+    basins, hills = (np.bincount(position[side], minlength=len(chosen)) for side in sides)
+    vertex = roles.vertex[chosen]
+    parts = [t.components(t.lower[vertex]) for t in (triangles, triangles.reversed)]
+    around, three = np.maximum(*parts) > 2, np.maximum(basins, hills) > 1
+    found = (three & (around | flat)) | (around & (basins + hills > 1) & ~noise)
+    is_monkey: Bools = (roles.kind[chosen] == SADDLE) & found
+    return is_monkey
+
+
+def _without_doubles(points: Points) -> Points:
+    """Saddles at one place are one: the grid makes two of a monkey saddle that lies between its points."""
+    fitted = np.flatnonzero(points.places.fitted & (points.kind == SADDLE))
+    cells = np.rint(points.places.steps[fitted] / APART)
+    _, first, inverse = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+    leader = np.arange(len(points.kind))
+    leader[fitted] = fitted[first[inverse.ravel()]]
+    many = np.bincount(leader, minlength=len(leader)) > 1
+    kind = np.where(many & (points.places.curvature < DEGENERATE * points.bend), MONKEY, points.kind)
+    return replace(points, kind=kind.astype(np.int8)).merged(leader)
+
+
+def _counterparts(surface: Surface, points: Points, roles: Roles) -> NDArray[np.intp]:
+    """[k] the leader of each: noise makes two of a saddle, one where basins meet and one where hills do, and no more
+    than noise is between their losses. Each must be the nearest of the other's.
+    """
+    leader = np.arange(len(points.role))
+    open_ = (points.kind == SADDLE) & points.inner & points.at_border(roles)
+    rising = roles.rising[points.role]
+    basins, hills = (np.flatnonzero(open_ & side) for side in (rising, ~rising))
+    if not (len(basins) and len(hills)):
+        return leader
+    steps = points.places.steps
+    apart = np.abs(steps[basins, None] - steps[hills]).max(axis=-1)
+    hill = apart.argmin(axis=1)
+    mutual = apart.argmin(axis=0)[hill] == np.arange(len(basins))
+    first, second = basins[mutual], hills[hill[mutual]]
+    alike = ~significant(surface, roles.vertex[points.role[first]], roles.vertex[points.role[second]])
+    leader[np.maximum(first, second)[alike]] = np.minimum(first, second)[alike]
+    return leader

@@ -1,0 +1,129 @@
+"""Place and loss of critical points between the grid's points, by the polynomial through the points around them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landscape_cli.analyse.local_fit import LocalFit, Planar, Spots, is_kind, newton_step, planar
+from landscape_cli.analyse.triangulation import Bools
+from landscape_cli.profile import Floats, Surface
+
+WINDOWS = ((5, 7), (3, 5))  # points along each axis that a polynomial goes through, and one that must agree with it
+AGREE, ALIKE = 0.03, 0.1  # of a grid step; of the curvature
+ROUNDS = 30  # of Newton's method, each of up to one grid step
+CONVERGED = 1e-3  # of a grid step: what the last round moves
+
+
+@dataclass(frozen=True)
+class Places:
+    """Critical points between the grid's points.
+
+    Attributes:
+        place: [k, 2] coordinates, the grid point's own where there is no fit; of a line the second is 0.
+        steps: [k, 2] the same in grid steps from the first point.
+        loss, stderr: [k] there; the error is NaN where there is none.
+        fitted: [k] a local polynomial has a critical point of that kind there.
+        curvature: [k] its largest curvature, per squared grid step.
+    """
+
+    place: Floats
+    steps: Floats
+    loss: Floats
+    stderr: Floats
+    fitted: Bools
+    curvature: Floats
+
+    def those(self, some: Bools) -> Places:
+        """Some of them."""
+        numbers = (self.loss[some], self.stderr[some], self.fitted[some], self.curvature[some])
+        return Places(self.place[some], self.steps[some], *numbers)
+
+
+def refine(surface: Surface, spots: Spots, allowed: Floats, sign: NDArray[np.integer], inner: Bools) -> Places:
+    """Where critical points near grid points are.
+
+    Newton's method on the polynomial of degree 4 in each axis through 5×5 points; it counts where that through 7×7 has
+    a critical point of the kind within 0.03 steps, of the same curvature to a tenth, whose place is taken. Beside
+    walls, and on small grids, 3×3 and 5×5 points. In a narrow valley that is turned against the grid the lowest point
+    may lie several steps from the minimum: the window follows. A critical point's loss does not change to first order
+    with its place, so that its error is that of an interpolation at a fixed place.
+
+    Args:
+        spots: [k, 2] grid points.
+        allowed: [k] how far the loss may change on the way.
+        sign: [k] 1 for a minimum, -1 for a maximum, 0 for a saddle.
+        inner: [k] only these are sought; the others stay grid points.
+    """
+    losses, open_ = planar(surface), inner.copy()
+    found = _grid_points(surface, spots)
+    for size, wider in WINDOWS:
+        if min(len(axis) for axis in surface.axes) < wider or not open_.any():
+            continue
+        fit, check = LocalFit.of(surface, size), LocalFit.of(surface, wider)
+        todo = np.flatnonzero(open_)
+        at, offset, works = _newton(fit, losses, spots[todo], allowed[todo], sign[todo])
+        offset, agrees = _confirmed(fit, check, losses, at, offset, sign[todo])
+        works &= agrees
+        _put(found, surface, check, todo[works], at[works], offset[works])
+        open_ &= ~found.fitted & ~check.whole(losses, spots)
+    return found
+
+
+def _grid_points(surface: Surface, spots: Spots) -> Places:
+    fit, still = LocalFit.of(surface, 1), np.zeros(spots.shape)
+    place = np.stack([fit.coordinates(i, spots[:, i], still[:, i]) for i in (0, 1)], axis=1)
+    fitted, curvature = np.zeros(len(spots), dtype=bool), np.zeros(len(spots))
+    return Places(place, spots.astype(np.float64), *fit.interpolate(surface, spots, still), fitted, curvature)
+
+
+def _put(found: Places, surface: Surface, fit: LocalFit, which: NDArray[np.intp], at: Spots, offset: Floats) -> None:
+    """Replace some of the places by `offset` local steps from grid points."""
+    found.place[which] = np.stack([fit.coordinates(i, at[:, i], offset[:, i]) for i in (0, 1)], axis=1)
+    found.steps[which] = at + offset
+    found.loss[which], found.stderr[which] = fit.interpolate(surface, at, offset)
+    found.curvature[which] = np.abs(fit.derivatives(planar(surface), at, offset)[1]).max(axis=1)
+    found.fitted[which] = True
+
+
+def _newton(
+    fit: LocalFit, losses: Planar, spots: Spots, allowed: Floats, sign: NDArray[np.integer]
+) -> tuple[Spots, Floats, Bools]:
+    """The grid points next to the critical points, the offsets from them in local steps, and where that worked."""
+    at, offset, level = spots.copy(), np.zeros(spots.shape), losses[tuple(spots.T)]
+    last = np.array(losses.shape) - 1
+    todo, works = np.arange(len(at)), np.zeros(len(at), dtype=bool)
+    for _ in range(ROUNDS):
+        if not len(todo):
+            break
+        gradient, hessian = fit.derivatives(losses, at[todo], offset[todo])
+        move = newton_step(gradient, hessian, sign[todo])
+        length = np.abs(move).max(axis=1, keepdims=True)
+        whole = np.isfinite(length)
+        offset[todo] += np.where(whole, move, 0.0) / np.maximum(np.where(whole, length, 1.0), 1)
+        near = np.clip(at[todo] + np.rint(offset[todo]).astype(np.intp), 0, last)
+        offset[todo] -= near - at[todo]
+        at[todo] = near
+        done = length[:, 0] < CONVERGED
+        works[todo[done]] = (is_kind(hessian, sign[todo]) & (np.abs(offset[todo]) <= 1).all(axis=1))[done]
+        with np.errstate(invalid="ignore"):
+            todo = todo[~done & whole[:, 0] & (np.abs(losses[tuple(near.T)] - level[todo]) <= allowed[todo])]
+    return at, offset, works
+
+
+def _confirmed(
+    fit: LocalFit, wider: LocalFit, losses: Planar, at: Spots, offset: Floats, sign: NDArray[np.integer]
+) -> tuple[Floats, Bools]:
+    """The offsets by a wider polynomial, and where it has a critical point of the kind nearby, of nearly the same
+    curvature.
+    """
+    gradient, hessian = wider.derivatives(losses, at, offset)
+    move = newton_step(gradient, hessian, sign)
+    near = np.abs(move).max(axis=1) <= AGREE
+    _, curvature = fit.derivatives(losses, at, offset)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(hessian - curvature).max(axis=1)
+        alike: Bools = near & is_kind(hessian, sign) & (apart <= ALIKE * np.abs(hessian).max(axis=1))
+    return offset + np.where(near[:, None], move, 0.0), alike

@@ -1,0 +1,485 @@
+"""Critical points against functions whose every critical point is known, and what noise and grids make of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from landscapes import LANDSCAPES, Landscape, turned_quadratic
+from numpy.typing import NDArray
+from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, surface_of
+from test_basin import swapped
+
+from landscape_cli.analyse import jackknife
+from landscape_cli.analyse.critical import critical_statistics
+from landscape_cli.analyse.paths import numbers
+from landscape_cli.profile import Surface
+
+Floats = NDArray[np.float64]
+Found = dict[str, Any]
+SIZES = [(21, 21), (51, 51), (101, 101), (41, 63)]
+SHIFTS = [(0.0, 0.0), (0.37, -0.21), (-0.5, 0.5), (0.11, 0.45)]
+
+
+def sampled(landscape: Landscape, size: tuple[int, int], shift: tuple[float, float] = (0.0, 0.0), **kwargs: Any) -> Any:
+    """The landscape on a grid of its window, moved by this share of a step."""
+    axes: list[Any] = []
+    for (low, high), count, part in zip((landscape.x, landscape.y), size, shift, strict=True):
+        axes.append(np.linspace(low, high, count) + part * (high - low) / (count - 1))
+    return surface_of(landscape.loss, axes[0], axes[1], **{"groups": 2, **kwargs})
+
+
+def inside(found: Found, resolved: bool = True) -> list[Found]:
+    """The (resolved) points that are not at the border."""
+    return [p for p in found["critical_points"] if not p["at_border"] and (p["resolved"] or not resolved)]
+
+
+def steps(surface: Surface, point: Found, place: tuple[float, float]) -> float:
+    """How far a point is from its place, in grid steps."""
+    assert surface.y is not None
+    apart = [abs(point[name] - at) / axis.step for name, axis, at in zip("xy", surface.axes, place, strict=True)]
+    return float(max(apart))
+
+
+def unmatched(surface: Surface, found: Found, true: list[tuple[str, float, float]], within: float) -> Counter[str]:
+    """True points that no resolved one is; every resolved one must be a true one of its kind, each its own."""
+    left = list(true)
+    for point in inside(found):
+        near = [t for t in left if t[0] == point["kind"] and steps(surface, point, t[1:]) <= within]
+        assert near, (point["kind"], point["x"], point["y"])
+        left.remove(near[0])
+    assert found["euler"]["ok"]
+    return Counter(kind for kind, _, _ in left)
+
+
+def in_window(surface: Surface, landscape: Landscape) -> list[tuple[str, float, float]]:
+    """The true points between the first and the last grid line."""
+    assert surface.y is not None
+    x, y = surface.x.values, surface.y.values
+    return [t for t in landscape.critical_points if x[0] < t[1] < x[-1] and y[0] < t[2] < y[-1]]
+
+
+# ---------------------------------------------------------------- exact answers
+
+
+COUNTS = {"himmelblau": (4, 4, 1), "camel": (6, 7, 2), "rosenbrock": (1, 0, 0), "rastrigin": (121, 220, 100),
+          "mueller-brown": (3, 2, 0)}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_the_true_points_are_those_of_the_books(name: str) -> None:
+    kinds = Counter(kind for kind, _, _ in LANDSCAPES[name].critical_points)
+    assert (kinds["minimum"], kinds["saddle"], kinds["maximum"]) == COUNTS[name]
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", LANDSCAPES)
+def test_every_resolved_point_is_a_true_one_to_a_tenth_of_a_step(
+    name: str, size: tuple[int, int], shift: tuple[float, float]
+) -> None:
+    """Ackley's is a cusp, and has waves of which 51² holds five points each: only 101² resolves it that far."""
+    landscape = LANDSCAPES[name]
+    surface = sampled(landscape, size, shift)
+    within = 0.5 if name == "ackley" and size != (101, 101) else 0.1
+    found = critical_statistics(surface)
+    missing = unmatched(surface, found, in_window(surface, landscape), within)
+    complete = ["himmelblau"] if size == (51, 51) else [*COUNTS] if size == (101, 101) else []
+    assert not (missing and name in complete)
+
+
+@pytest.mark.parametrize("name", ["himmelblau", "camel", "mueller-brown"])
+def test_losses_and_barriers_are_the_exact_ones(name: str) -> None:
+    landscape = LANDSCAPES[name]
+    found = critical_statistics(sampled(landscape, (101, 101), (0.37, -0.21)))
+    true = [(kind, float(landscape.loss(x, y))) for kind, x, y in landscape.critical_points]
+    spread = max(loss for _, loss in true) - min(loss for _, loss in true)
+    assert [
+        p["loss"].value for p in sorted(inside(found), key=lambda p: (p["kind"], p["loss"].value))
+    ] == pytest.approx([loss for _, loss in sorted(true)], abs=1e-6 * spread)
+    for branch in found["merge_tree"]:
+        if branch["into"] is not None:
+            ends = [found["critical_points"][branch[end]]["loss"].value for end in ("minimum", "saddle", "into")]
+            assert ends[0] >= ends[2] - 1e-2 * spread
+            assert branch["barrier"].value == pytest.approx(ends[1] - ends[0], abs=0.02 * spread)
+
+
+def test_himmelblau_s_merge_tree() -> None:
+    """(3, 2) over 13.31 to (3.58, -1.85); over 67.7 to (-2.8, 3.1), and from there over 104.0 to (-3.8, -3.3)."""
+    found = critical_statistics(sampled(LANDSCAPES["himmelblau"], (201, 201), (0.37, -0.21)))
+    barriers = [b["barrier"].value for b in found["merge_tree"] if b["into"] is not None]
+    assert barriers[:3] == pytest.approx([104.015, 67.719, 13.312], abs=0.2)
+    assert sum(b["into"] is None for b in found["merge_tree"]) == 1
+
+
+@pytest.mark.parametrize("name", ["himmelblau", "camel", "mueller-brown"])
+def test_swapping_the_axes_swaps_the_places(name: str) -> None:
+    surface = sampled(LANDSCAPES[name], (101, 83), (0.37, -0.21))
+    straight, turned = critical_statistics(surface), critical_statistics(swapped(surface))
+    for here, there in zip(straight["critical_points"], turned["critical_points"], strict=True):
+        assert (here["kind"], here["resolved"], here["at_border"]) == (
+            there["kind"],
+            there["resolved"],
+            there["at_border"],
+        )
+        assert (here["x"], here["y"]) == pytest.approx((there["y"], there["x"]), abs=1e-9)
+        assert here["persistence"] == there["persistence"]
+
+
+RESCALINGS: dict[str, Callable[[Any], Any]] = {
+    "logarithm": lambda loss: np.log(loss + 10), "root": lambda loss: np.sqrt(loss + 10),
+    "square": lambda loss: (loss + 10) ** 2, "exponential": lambda loss: np.exp(loss / 100),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rescaling", RESCALINGS)
+@pytest.mark.parametrize("name", ["himmelblau", "camel"])
+def test_a_monotone_rescaling_of_the_loss_moves_nothing(name: str, rescaling: str) -> None:
+    """What the grid resolves may change with the shape of the loss; at 201² it is everything."""
+    landscape = LANDSCAPES[name]
+    surface = sampled(replace(landscape, loss=lambda x, y: RESCALINGS[rescaling](landscape.loss(x, y))), (201, 201))
+    assert not unmatched(surface, critical_statistics(surface), landscape.critical_points, 0.1)
+
+
+@pytest.mark.parametrize("name", ["himmelblau", "camel", "mueller-brown", "rastrigin"])
+def test_of_the_negative_loss_minima_are_maxima(name: str) -> None:
+    surface = sampled(LANDSCAPES[name], (61, 53), (0.37, -0.21))
+    negative = replace(surface, loss=-surface.loss, loss_groups=-surface.loss_groups)
+    opposite = {"minimum": "maximum", "maximum": "minimum", "saddle": "saddle"}
+    keys = []
+    for found, turn in ((critical_statistics(surface), False), (critical_statistics(negative), True)):
+        points = [
+            (opposite[p["kind"]] if turn else p["kind"], p["resolved"], p["at_border"],
+             round(p["x"], 6), round(p["y"], 6), p["persistence"].value) for p in found["critical_points"]
+        ]  # fmt: skip
+        keys.append(sorted(points))
+    assert keys[0] == keys[1]
+
+
+# ---------------------------------------------------------------- what a grid makes by itself
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.floats(0, 4), st.floats(0, 180), st.sampled_from([1.0, -1.0]), st.sampled_from(SIZES), st.floats(-0.5, 0.5),
+    st.floats(-0.5, 0.5),
+)  # fmt: skip
+def test_a_turned_quadratic_has_one_resolved_point_at_most(
+    exponent: float, degrees: float, sign: float, size: tuple[int, int], x: float, y: float
+) -> None:
+    landscape = Landscape(turned_quadratic(10**exponent, degrees, sign), (-1, 1), (-1, 1))
+    surface = sampled(landscape, size, (x, y))
+    kind = "minimum" if sign > 0 else "saddle"
+    missing = unmatched(surface, critical_statistics(surface), [(kind, 0.0, 0.0)], 0.1)
+    assert not missing or exponent > 1
+
+
+@pytest.mark.parametrize(("aspect", "false"), [(1e4, 40), (1e2, 15)])
+def test_false_minima_are_there_and_unresolved(aspect: float, false: int) -> None:
+    surface = sampled(Landscape(turned_quadratic(aspect, 30.0), (-1, 1), (-1, 1)), (101, 101))
+    found = critical_statistics(surface)
+    assert found["counts"] == {**found["counts"], "minima": 1, "saddles": 0, "maxima": 0, "monkey_saddles": 0}
+    assert sum(p["kind"] == "minimum" for p in inside(found, resolved=False)) > false
+
+
+def test_where_the_grid_is_too_coarse_nothing_is_resolved() -> None:
+    """Two points for each of Rastrigin's waves: 81 minima are seen."""
+    found = critical_statistics(sampled(LANDSCAPES["rastrigin"], (21, 21)))
+    assert found["counts"]["minima"] == found["counts"]["saddles"] == found["counts"]["maxima"] == 0
+    assert found["counts"]["unresolved"] > 60
+
+
+def test_a_minimum_outside_the_window_is_none_inside() -> None:
+    for degrees in range(0, 180, 7):
+        landscape = Landscape(turned_quadratic(1e3, degrees), (-2.9, -0.9), (-2.7, -0.7))
+        assert not inside(critical_statistics(sampled(landscape, (51, 51))))
+
+
+# ---------------------------------------------------------------- degenerate surfaces
+
+
+@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize("turn", [False, True])
+def test_a_monkey_saddle_is_one_on_and_off_the_grid(shift: tuple[float, float], turn: bool) -> None:
+    surface = sampled(Landscape(MONKEY_SADDLE.loss, (-1, 1), (-1, 1)), (41, 41), shift)
+    surface = swapped(surface) if turn else surface
+    (point,) = inside(critical_statistics(surface))
+    assert point["kind"] == "monkey saddle"
+    assert steps(surface, point, (0.0, 0.0)) <= 0.1
+    assert point["loss"].value == pytest.approx(0, abs=1e-9)
+
+
+def test_a_constant_has_no_critical_point() -> None:
+    found = critical_statistics(surface_of(CONSTANT.loss, "-1:1:21", "-1:1:11"))
+    assert found["critical_points"] == found["merge_tree"] == []
+    assert critical_statistics(surface_of(lambda x: 0 * x, "-1:1:21"))["critical_points"] == []
+
+
+@pytest.mark.parametrize("degrees", range(0, 360, 15))
+def test_a_ramp_has_critical_points_at_the_border_alone(degrees: int) -> None:
+    a, b = np.cos(np.deg2rad(degrees)), np.sin(np.deg2rad(degrees))
+    found = critical_statistics(surface_of(lambda x, y: 100 + a * x + b * y, "-1:1:31", "-1:1:21"))
+    assert inside(found, resolved=False) == []
+    assert len(found["critical_points"]) == 2
+
+
+def test_a_flat_region_is_one_point() -> None:
+    def dent(x: Any, y: Any) -> Any:
+        floor = np.maximum(np.abs(x), np.abs(y)) - 0.5
+        return np.minimum(np.maximum(floor, 0) + 0 * x, 0.3)
+
+    found = critical_statistics(surface_of(dent, "-1:1:41", "-1:1:41"))
+    (point,) = inside(found)
+    assert (point["kind"], point["loss"].value) == ("minimum", 0.0)
+    assert max(abs(point["x"]), abs(point["y"])) <= 0.5 + 1e-9
+
+
+def test_a_flat_pass_between_three_valleys_is_one_saddle() -> None:
+    angles = np.deg2rad([90, 210, 330])
+
+    def valleys(x: Any, y: Any) -> Any:
+        apart = np.min([np.hypot(x - np.cos(a), y - np.sin(a)) for a in angles], axis=0)
+        return np.where(np.hypot(x, y) < 0.4, 0.0, np.where(apart < 0.7, 5 * apart - 3.5, 1 + apart))
+
+    found = critical_statistics(surface_of(valleys, "-2:2:81", "-2:2:81"))
+    points = inside(found, resolved=False)
+    assert sum(p["kind"] == "minimum" for p in points) == 3
+    assert [(p["kind"], p["resolved"]) for p in points if p["loss"].value == 0] == [("monkey saddle", True)]
+
+
+def test_a_cusp_is_a_minimum_on_the_grid() -> None:
+    for size in SIZES[:3]:
+        found = critical_statistics(sampled(LANDSCAPES["ackley"], size))
+        point = inside(found)[0]
+        assert (point["kind"], point["x"], point["y"]) == (
+            "minimum",
+            pytest.approx(0, abs=1e-9),
+            pytest.approx(0, abs=1e-9),
+        )
+
+
+# ---------------------------------------------------------------- walls
+
+
+def test_a_wall_of_nan_parts_the_surface() -> None:
+    surface = sampled(LANDSCAPES["himmelblau"], (101, 101))
+    surface.loss[50] = np.nan
+    surface.loss[49, ::2] = np.inf
+    found = critical_statistics(surface)
+    assert found["walls"] == 101 + 51
+    assert found["euler"]["ok"]
+    assert found["counts"]["minima"] == 4
+    assert sum(branch["into"] is None for branch in found["merge_tree"]) == 2
+    assert sum(p["essential"] and p["kind"] == "minimum" and not p["at_border"] for p in found["critical_points"]) == 2
+    assert all(p["at_border"] for p in found["critical_points"] if abs(p["x"]) <= 0.2)
+
+
+def test_a_point_beside_a_wall_is_no_minimum_of_the_loss() -> None:
+    surface = sampled(Landscape(turned_quadratic(1.0, 0.0), (-1, 1), (-1, 1)), (41, 41))
+    surface.loss[21, 21] = np.inf
+    (point,) = [p for p in critical_statistics(surface)["critical_points"] if p["kind"] == "minimum"]
+    assert point["at_border"]
+    assert not point["refined"]
+
+
+def test_points_that_are_not_measured_are_walls() -> None:
+    surface = sampled(LANDSCAPES["himmelblau"], (51, 51))
+    surface.measured[30:] = False
+    assert critical_statistics(surface)["walls"] == 21 * 51
+    assert critical_statistics(surface)["counts"]["minima"] == 2
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 7), (7, 1), (2, 2), (3, 3), (5, 4)])
+def test_small_and_empty_grids_have_nothing_inside_that_is_resolved(shape: tuple[int, int]) -> None:
+    axes: list[Any] = [np.linspace(-1, 1, n) if n > 1 else [0.0] for n in shape]
+    surface = surface_of(lambda x, y: np.sin(9 * x + 4 * y**2), axes[0], axes[1])
+    found = critical_statistics(surface)
+    assert found["euler"]["ok"]
+    assert not [p for p in inside(found) if min(shape) < 5]
+    surface.loss[...] = np.nan
+    empty = critical_statistics(surface)
+    assert (empty["critical_points"], empty["walls"], empty["euler"]["sum"]) == ([], shape[0] * shape[1], 0)
+
+
+def test_uneven_axes() -> None:
+    even = np.linspace(-1, 1, 61)
+    x: Any = 3 * even**3 + 3 * even
+    y: Any = np.sort(np.random.default_rng(0).uniform(-6, 6, 90))
+    landscape = LANDSCAPES["himmelblau"]
+    found = critical_statistics(surface_of(landscape.loss, x, y, groups=2))
+    places = [(p["kind"], p["x"], p["y"]) for p in inside(found)]
+    assert len(places) >= 7
+    for kind, a, b in places:
+        assert min(max(abs(a - t[1]), abs(b - t[2])) for t in landscape.critical_points if t[0] == kind) < 1e-6
+
+
+# ---------------------------------------------------------------- lines
+
+
+def wavy(x: Any) -> Any:
+    return np.cos(3 * x) + x / 5
+
+
+def test_a_line_s_extrema_are_exact() -> None:
+    surface = surface_of(wavy, "-4:4:81")
+    points = inside(critical_statistics(surface))
+    first = np.arcsin(1 / 15) / 3  # of -3 sin 3x + 1/5 = 0
+    maxima = [first + 2 * np.pi * k / 3 for k in (-1, 0, 1)]
+    minima = [np.pi / 3 - first + 2 * np.pi * k / 3 for k in (-2, -1, 0, 1)]
+    for kind, exact in (("maximum", maxima), ("minimum", minima)):
+        assert sorted(p["x"] for p in points if p["kind"] == kind) == pytest.approx(exact, abs=1e-4)
+    assert all(p["y"] is None and p["resolved"] and p["refined"] for p in points)
+    assert len(points) == 7
+
+
+def test_a_line_s_minima_drain_over_its_maxima() -> None:
+    found = critical_statistics(surface_of(wavy, "-4:4:801"))
+    points = found["critical_points"]
+    for branch in found["merge_tree"][1:]:
+        low, top, deep = (points[branch[end]] for end in ("minimum", "saddle", "into"))
+        assert (low["kind"], top["kind"], deep["kind"]) == ("minimum", "maximum", "minimum")
+        assert deep["x"] < top["x"] < low["x"]  # the line falls to the left
+        assert branch["barrier"].value == pytest.approx(wavy(top["x"]) - wavy(low["x"]), abs=1e-3)
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def test_errors_are_paired() -> None:
+    surface = sampled(LANDSCAPES["himmelblau"], (51, 51), groups=64, noise=2.0)
+    shared = np.random.default_rng(0).normal(size=64) * 1e4
+    surface = replace(surface, loss_groups=surface.loss_groups + shared - shared.mean())
+    found = critical_statistics(surface)
+    assert found["counts"]["minima"] == 4
+    for point in found["critical_points"]:
+        assert point["persistence"].stderr == pytest.approx(2 * np.sqrt(2) / 8, rel=0.35)
+        assert point["loss"].stderr == pytest.approx(1e4 / 8, rel=0.2)
+    assert found["critical_points"][0]["persistence"].bound == "lower"
+
+
+def test_what_the_user_does_not_want_is_dropped() -> None:
+    surface = sampled(LANDSCAPES["himmelblau"], (101, 101))
+    for least, minima in ((0.0, 4), (20.0, 3), (80.0, 2), (150.0, 1)):
+        found = critical_statistics(surface, persistence=least)
+        assert found["counts"]["minima"] == minima
+        assert len(found["merge_tree"]) == sum(p["kind"] == "minimum" for p in found["critical_points"])
+        assert all(p["persistence"].value > least for p in found["critical_points"])
+
+
+@pytest.mark.parametrize("size", [21, 51, 101])
+def test_what_is_above_six_errors_is_never_dropped_and_below_four_always(size: int) -> None:
+    waves = surface_of(lambda x, y: np.sin(9 * x) * np.cos(8 * y), f"-2:2:{size}", f"-2:2:{size}", noise=0.6, seed=size)
+    kept = critical_statistics(waves)["critical_points"]
+    quiet = replace(waves, loss_groups=np.repeat(waves.loss[..., None], 64, axis=-1))
+    everything = critical_statistics(quiet)["critical_points"]
+    assert min(p["persistence"].value / p["persistence"].stderr for p in kept) > 4
+    number = sum(not p["essential"] and p["persistence"].value > 6 * 0.6 * np.sqrt(2) / 8 * 1.3 for p in everything)
+    assert 0 < number <= sum(not p["essential"] for p in kept)
+
+
+def test_the_answer_is_plain_and_flat() -> None:
+    found = critical_statistics(sampled(LANDSCAPES["camel"], (31, 31)))
+    json.dumps(found, default=lambda estimate: estimate.value)
+    names = dict(numbers(found))
+    assert {
+        "critical_points.0.loss",
+        "critical_points.0.persistence",
+        "merge_tree.0.barrier",
+        "walls",
+        "counts.minima",
+    } <= set(names)
+    heights = [p["persistence"].value for p in found["critical_points"]]
+    assert heights == sorted(heights, reverse=True)
+
+
+def test_one_group_has_no_error_and_drops_nothing() -> None:
+    found = critical_statistics(sampled(LANDSCAPES["himmelblau"], (51, 51), groups=1))
+    assert found["counts"] == {**found["counts"], "minima": 4, "dropped": 0}
+    assert found["critical_points"][0]["persistence"].stderr is None
+
+
+# ---------------------------------------------------------------- noise
+
+
+def rough(size: float, waves: int, scale: float, seed: int) -> Callable[..., Floats]:
+    """Deviations of 64 groups that are smooth in the plane, as those of samples are: random waves."""
+    random = np.random.default_rng(seed)
+    speed, phase = random.normal(size=(2, waves)) * scale, random.uniform(0, 2 * np.pi, waves)
+    heights = random.normal(size=(waves, 64)) * size * np.sqrt(2 / waves)
+    return lambda x, y: np.asarray(np.cos(x * speed[0] + y * speed[1] + phase) @ heights)
+
+
+NOISES: dict[str, Callable[[float, int], Any]] = {
+    "white": lambda size, _: size,
+    "long waves": lambda size, seed: rough(size, 8, 1.0, seed),
+    "short waves": lambda size, seed: rough(size, 100, 10.0, seed),
+}
+PLAIN: dict[str, tuple[Callable[..., Any], float]] = {
+    "constant": (CONSTANT.loss, 1.0),
+    "ramp": (lambda x, y: x + 0 * y, 0.5),
+    "bowl": (lambda x, y: x**2 + y**2, 0.3),
+    "shallow bowl": (lambda x, y: x**2 + y**2, 3.0),
+}
+
+
+def test_noise_near_the_border_makes_no_point_inside() -> None:
+    """The lowest point of a noisy ramp lies beside the border, and so does the pass between a bowl's corners."""
+    for seed in range(20):
+        ramp = surface_of(PLAIN["ramp"][0], "-1:1:51", "-1:1:51", noise=0.5, seed=seed)
+        assert not inside(critical_statistics(ramp), resolved=False)
+        bowl = surface_of(PLAIN["bowl"][0], "-1:1:51", "-1:1:51", noise=0.3, seed=seed)
+        assert [p["kind"] for p in inside(critical_statistics(bowl), resolved=False)] == ["minimum"]
+
+
+def test_noise_makes_one_saddle_of_one() -> None:
+    for seed in range(20):
+        surface = surface_of(lambda x, y: x**2 - y**2 + x / 3, "-1:1:41", "-1:1:41", noise=0.4, seed=seed)
+        assert [p["kind"] for p in inside(critical_statistics(surface), resolved=False)] == ["saddle"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", NOISES)
+@pytest.mark.parametrize("name", PLAIN)
+def test_noise_makes_critical_points_in_one_run_of_a_hundred_at_most(name: str, noise: str) -> None:
+    (function, size), seeds = PLAIN[name], 2000 if noise == "white" else 500
+    false = 0
+    for seed in range(seeds):
+        surface = surface_of(function, "-1:1:21", "-1:1:21", noise=NOISES[noise](size, seed), seed=seed)
+        found = critical_statistics(surface)
+        points = found["critical_points"] if name == "constant" else inside(found, resolved=False)
+        true = "bowl" in name and len(points) == 1 and points[0]["kind"] == "minimum" and points[0]["essential"]
+        false += bool(points) and not true
+    assert false <= 0.01 * seeds
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", NOISES)
+def test_noise_hides_no_point_that_stands_out(noise: str) -> None:
+    """Himmelblau's lowest barrier, 13.3, is 20 standard errors, its maximum, 3.3, five: there or not, never another."""
+    landscape, size = LANDSCAPES["himmelblau"], 13.3 / 20 / np.sqrt(2) * 8
+    for seed in range(300):
+        surface = sampled(landscape, (31, 31), groups=64, noise=NOISES[noise](size, seed), seed=seed)
+        kinds = Counter(p["kind"] for p in inside(critical_statistics(surface), resolved=False))
+        assert kinds["minimum"] == 4
+        assert (kinds["saddle"], kinds["maximum"]) in ((3, 0), (4, 1))
+
+
+@pytest.mark.slow
+def test_the_false_rate_holds_for_few_groups() -> None:
+    false = 0
+    for seed in range(1000):
+        found = critical_statistics(surface_of(CONSTANT.loss, "-1:1:21", "-1:1:21", noise=1.0, groups=6, seed=seed))
+        false += bool(found["critical_points"])
+    assert false <= 10
+
+
+def test_the_quantile_is_corrected_for_the_number_of_points() -> None:
+    assert jackknife.student(63, 0.01 / (2 * 441)) < jackknife.student(63, 0.01 / (2 * 10201)) < 6
+    assert HIMMELBLAU.minima[0][1] == 0.0
