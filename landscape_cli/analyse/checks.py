@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,17 @@ def checks(profile: Profile) -> list[dict[str, object]]:
             found += [*_grid_centre(plane, split, surface), *_finite(plane, split, surface)]
         found += _window(plane)
     return [asdict(check) for check in found]
+
+
+def euler_checks(planes: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
+    """Whether the critical points found add up to the Euler characteristic of the surface; one line per plane."""
+    found = []
+    for name, splits in planes.items():
+        sums = {split: tree["topology"]["euler"] for split, tree in splits.items()}
+        ok = all(bool(euler["ok"]) for euler in sums.values())
+        told = ", ".join(f"{split} {euler['sum']} of {euler['expected']}" for split, euler in sums.items())
+        found.append(asdict(Check("euler", ok, f"{name}: critical points add up to the Euler characteristic: {told}")))
+    return found
 
 
 def _finished(profile: Profile) -> Check:

@@ -7,8 +7,9 @@ from typing import Any
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.basin import DELTA, DELTAS, basin_levels
-from landscape_cli.analyse.checks import checks
+from landscape_cli.analyse.checks import checks, euler_checks
 from landscape_cli.analyse.convexity import convexity
+from landscape_cli.analyse.critical import critical_statistics
 from landscape_cli.analyse.curvature import plane_curvature
 from landscape_cli.analyse.gradient import gradient_statistics
 from landscape_cli.analyse.hessian import hessian_statistics, learning_rates
@@ -21,6 +22,13 @@ from landscape_cli.analyse.splits import split_statistics
 from landscape_cli.analyse.surface import surface_statistics
 from landscape_cli.analyse.verdict import verdict
 from landscape_cli.profile import Centre, Estimate, PlaneRecord, Profile, Surface
+
+
+def critical(surface: Surface, persistence: float) -> dict[str, Any]:
+    """`critical_points` and `merge_tree`; under `topology` their counts, walls and Euler's check."""
+    found = critical_statistics(surface, persistence)
+    listed = ("critical_points", "merge_tree")
+    return {**{n: found[n] for n in listed}, "topology": {n: v for n, v in found.items() if n not in listed}}
 
 
 def basins(surface: Surface) -> dict[str, Any]:
@@ -37,8 +45,10 @@ PLANE_STATISTICS: dict[str, Callable[[Surface], dict[str, Any]]] = {
 }
 
 
-def statistics(profile: Profile) -> dict[str, Any]:
+def statistics(profile: Profile, persistence: float = 0.0) -> dict[str, Any]:
     """{"centre": {SPLIT: …}, "planes": {NAME: {SPLIT: {"surface": …, …}}}, "checks": […]}.
+
+    Critical points of a persistence below the one asked for are left out.
 
     `gradient`, `hessian`, `sharpness` and `verdict` speak of the full parameter space; None until measured.
     """
@@ -47,27 +57,31 @@ def statistics(profile: Profile) -> dict[str, Any]:
     number = Estimate.of(float(held)) if isinstance(held, int | float) else Estimate.missing("not measured")
     sections = {name: section for name, section in profile.sections.items() if section.complete}
     penalty = {"weight_penalty": number} if facts.get("weight_decay") else {}
+    planes = {name: plane_statistics(plane, persistence) for name, plane in profile.planes.items()}
     return {
         "centre": {name: {**centre_statistics(centre), **penalty} for name, centre in profile.centre.items()},
-        "planes": {name: plane_statistics(plane) for name, plane in profile.planes.items()},
+        "planes": planes,
         "gradient": gradient_statistics(sections["gradient"]) if "gradient" in sections else None,
         "hessian": hessian_statistics(sections["hessian"]) if "hessian" in sections else None,
         "learning_rate": learning_rates(sections["hessian"]) if "hessian" in sections else None,
         "sharpness": sharpness_statistics(sections["sharpness"]) if "sharpness" in sections else None,
         "verdict": verdict(sections.get("hessian")),
-        "checks": checks(profile),
+        "checks": [*checks(profile), *euler_checks(planes)],
     }
 
 
-def plane_statistics(plane: PlaneRecord) -> dict[str, dict[str, Any]]:
-    """{SPLIT: {"surface": …, …}}; of a line `asymmetry`, between checkpoints `barrier` and `monotone` too, and of every
-    split but the first `splits`: how it differs from the first.
+def plane_statistics(plane: PlaneRecord, persistence: float = 0.0) -> dict[str, dict[str, Any]]:
+    """{SPLIT: {"surface": …, "critical_points": […], …}}.
+
+    Of a line `asymmetry`, between checkpoints `barrier` and `monotone` too; of every split but the first `splits`: how
+    it differs from the first.
     """
     apart = split_statistics(plane)
     between = between_checkpoints(plane)
     return {
         split: {
             **{section: function(surface) for section, function in PLANE_STATISTICS.items()},
+            **critical(surface, persistence),
             **({"asymmetry": asymmetry(surface)} if surface.y is None else {}),
             **(path_statistics(surface) if between else {}),
             **({"splits": apart[split]} if split in apart else {}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import click
@@ -27,6 +28,7 @@ ALL_FORMATS = ("text", *FORMATS)
 @click.option("--section", "sections", multiple=True, metavar="NAME", help="This part alone; repeat for more.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Print this number alone, for shells.")
 @click.option("--confidence", type=float, help="Print intervals that hold the truth this often: 0.95.")
+@click.option("--persistence", type=float, default=0.0, help="Leave out critical points that are less persistent.")
 @click.option("--format", "name", type=click.Choice(ALL_FORMATS), default="text", show_default=True)
 @click.option("-o", "--output", default="-", help="A file instead of stdout.")
 @click.option("--force", is_flag=True, help="Overwrite an existing output.")
@@ -36,6 +38,7 @@ def report(
     sections: tuple[str, ...],
     metrics: tuple[str, ...],
     confidence: float | None,
+    persistence: float,
     name: str,
     output: str,
     force: bool,
@@ -46,7 +49,7 @@ def report(
     and where a --metric has no number.
     """
     refuse_to_overwrite(runs, output)
-    read = [analysed(path, confidence, sections) for path in runs]
+    read = [analysed(path, confidence, sections, persistence) for path in runs]
     if metrics:
         found = [bare(run, metric) for run in read for metric in metrics]
         emit("".join(f"{text}\n" for text, _ in found), output, force)
@@ -86,7 +89,9 @@ def _finite(plane: PlaneRecord) -> bool:
     return any(surface.finite.any() for surface in plane.surfaces.values())
 
 
-def analysed(path: Path, confidence: float | None = None, sections: tuple[str, ...] = ()) -> Run:
+def analysed(
+    path: Path, confidence: float | None = None, sections: tuple[str, ...] = (), persistence: float = 0.0
+) -> Run:
     """A run file with its statistics, how wide its intervals are, and which parts of it are shown.
 
     Raises:
@@ -94,8 +99,10 @@ def analysed(path: Path, confidence: float | None = None, sections: tuple[str, .
     """
     if confidence is not None and not 0 < confidence < 1:
         raise LandscapeError(f"a confidence of {confidence:g} is none", "give a number between 0 and 1: 0.95")
+    if not 0 <= persistence < math.inf:
+        raise LandscapeError(f"a persistence of {persistence:g} is none", "give 0 or more, in units of the loss")
     profile = store.load(path)
-    tree = statistics(profile)
+    tree = statistics(profile, persistence)
     shown = tree if confidence is None else with_intervals(profile, tree, confidence)
     run = Run(str(path), profile, shown, sections)
     for name in sections:

@@ -100,6 +100,19 @@ LEGEND: dict[str, Meaning] = {
     "basin.left": Meaning("parameter", "distance to a rise of δ, to the left"),
     "basin.right": Meaning("parameter", "distance to a rise of δ, to the right"),
     "basin.asymmetry": Meaning("1", "(right - left) / (right + left)", source="He et al. 2019"),
+    "critical_points.loss": Meaning(
+        "loss",
+        "loss at a critical point of the slice",
+        "Minima, maxima and saddles of the piecewise-linear surface, from the sign changes of L around each point; "
+        "where a polynomial through the points around has such a point, its place and loss.",
+    ),
+    "critical_points.persistence": Meaning(
+        "loss",
+        "how far the loss changes from it to where it merges with a deeper (higher) one",
+        "A minimum's rise to the saddle over which its basin joins a deeper one's; of the deepest a lower bound. Kept "
+        "beyond what noise makes on one surface in a hundred; `resolved` where the grid's step cannot have made it.",
+    ),
+    "merge_tree.barrier": Meaning("loss", "height of the saddle over which a basin drains into a deeper one"),
     "basin.levels.radius_mean": Meaning("parameter", "the same at other δ"),
     "basin.levels.radius_median": Meaning("parameter", "the same at other δ"),
     "basin.levels.area": Meaning("parameter²", "the same at other δ"),

@@ -8,6 +8,7 @@ from typing import Any
 from landscape_cli.analyse.neighbourhood import RESCALING
 from landscape_cli.analyse.paths import ITSELF, flatten
 from landscape_cli.profile import Estimate, called
+from landscape_cli.report.critical import critical_tables
 from landscape_cli.report.headline import headline
 from landscape_cli.report.legend import SLICE, gloss
 from landscape_cli.report.numbers import plain
@@ -17,7 +18,7 @@ from landscape_cli.report.run import Run, Table
 def tables(run: Run) -> list[Table]:
     """The headline, the centre, what is measured at the checkpoint, the planes, self-checks; or some of them."""
     measured = [*[_section(run, name) for name in run.measured], *_blocks(run)]
-    planes = [_plane(run, name) for name in run.profile.planes]
+    planes = [table for name in run.profile.planes for table in (_plane(run, name), *critical_tables(run, name))]
     made = [*headline(run), _centre(run), *measured, *planes, _checks(run)]
     return [table for table in made if run.shows(table)]
 
@@ -112,7 +113,7 @@ def _size_of(entry: Mapping[str, Any]) -> str:
 def _plane(run: Run, name: str) -> Table:
     splits = run.tree["planes"][name]
     flat = {split: dict(flatten(values)) for split, values in splits.items()}
-    paths = list(dict.fromkeys(p for values in flat.values() for p in values if not p.startswith("basin.levels.")))
+    paths = list(dict.fromkeys(p for values in flat.values() for p in values if not p.startswith(ELSEWHERE)))
     extras = _extras(next(iter(splits.values())))
     rows = [
         (path + extras.get(path, ""), *[run.cell(values.get(path)) for values in flat.values()], gloss(path))
@@ -132,6 +133,9 @@ def _plane(run: Run, name: str) -> Table:
         f"{lowest}. δ = {delta}; {_levels(run, first)}. Curvature of {window}. {SLICE}",
         name,
     )
+
+
+ELSEWHERE = ("basin.levels.", "critical_points.", "merge_tree.")  # shown below the table, or in one of their own
 
 
 def _levels(run: Run, tree: Mapping[str, Any]) -> str:
