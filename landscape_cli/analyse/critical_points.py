@@ -18,7 +18,6 @@ from landscape_cli.profile import Floats, Surface
 KINDS = {1: "minimum", -1: "maximum", 0: "saddle", 2: "monkey saddle"}
 SADDLE, MONKEY = 0, 2
 APART = 0.25  # of a grid step: saddles whose places agree to that are one
-ROUND = 3.0  # second differences of persistence: a round extremum needs no polynomial, as a cusp has none
 DEGENERATE = 0.1  # of a second difference: where curvature vanishes and saddles are one, it is a monkey saddle
 
 
@@ -35,6 +34,7 @@ class Roles:
     persistence: Floats
     stderr: Floats
     ratio: Floats
+    steep: Bools
 
     @classmethod
     def of(cls, below: Kept, above: Kept, planar: bool) -> Roles:
@@ -119,7 +119,7 @@ def locate(surface: Surface, triangles: Triangulation, roles: Roles) -> Points:
     bend = second_difference(surface, spots)
     places = refine(surface, spots, MADE_BY_GRID * bend, kind, inner & ~monkey & ~flat.solid[vertex])
     confirmed = places.fitted | flat.solid[vertex] | monkey | noise
-    confirmed |= is_round(surface, spots, kind) & (roles.ratio[chosen] >= ROUND)
+    confirmed |= is_round(surface, spots, kind) & roles.steep[chosen]
     points = _without_doubles(Points(chosen, kind, places, inner, bend, confirmed, position))
     return points.merged(_counterparts(surface, points, roles)) if surface.y is not None else points
 
