@@ -25,13 +25,17 @@ def critical_statistics(surface: Surface, persistence: float = 0.0) -> dict[str,
     hundred: a Student quantile of the paired standard error of extremum minus saddle, corrected for the number of
     points (of pairs of points where it is essential). Without at least two sample groups nothing is known of the noise.
 
-    `x`, `y`, `loss` are those of the polynomial through the points around (5×5, else 3×3) where it has a critical
-    point of that kind (`refined`), else the grid point's. `resolved` is false where the persistence is below 0.4
-    times the second difference at either end, or where no polynomial confirms the kind: a grid of this step makes such
-    points by itself. `at_border`: at the window's edge or beside a wall (a point that is not finite or not measured):
-    never a minimum of the loss, which may go on falling there; neither refined nor confirmed. A flat region is one
-    point at most. Critical points depend on the plane: a minimum of a slice is no minimum in the full space. Extremes
-    of noisy losses are biased by choice: the lowest too low, the highest too high, persistence too large.
+    `x`, `y`, `loss` are those of a polynomial through the points around, 7×7 of them (beside walls and on small grids
+    5×5), where it has a critical point of that kind and a narrower one agrees (`refined`), else the grid point's.
+    `resolved` is false where the persistence is below 0.4 times the second difference at either end: a grid of this
+    step makes such pairs by itself. It is false too inside the window where no polynomial confirms the kind and place,
+    but for cusps, flat regions, monkey saddles, and where noise hides the shape between neighbours.
+
+    `at_border`: at the window's edge, beside a wall (a point that is not finite or not measured), or not to be told
+    from such: an extremum from which the loss does not rise by more than noise on the way to the edge, a saddle around
+    which the way along the edge is as good. Never a minimum of the loss, which may go on falling there. A flat region
+    is one point at most. A minimum of a slice is no minimum in the full space. Extremes of noisy losses are biased by
+    choice: the lowest too low, the highest too high, persistence too large.
 
     `merge_tree`: for each minimum the deeper one `into` which it drains, the `saddle` over which it does (positions in
     `critical_points`) and the `barrier`, its persistence. On a line barriers are maxima and there are no saddles.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from landscape_cli.analyse.local_fit import grid_indices
 from landscape_cli.analyse.plateau import plateaus
 from landscape_cli.analyse.resolution import MADE_BY_GRID, is_noise, is_round, second_difference
-from landscape_cli.analyse.significance import Kept, significant
+from landscape_cli.analyse.significance import Kept
 from landscape_cli.analyse.subgrid import Places, refine
 from landscape_cli.analyse.triangulation import Bools, Indices, Triangulation
 from landscape_cli.profile import Floats, Surface
@@ -18,7 +18,6 @@ from landscape_cli.profile import Floats, Surface
 KINDS = {1: "minimum", -1: "maximum", 0: "saddle", 2: "monkey saddle"}
 SADDLE, MONKEY = 0, 2
 APART = 0.25  # of a grid step: saddles whose places agree to that are one
-ROUND = 3.0  # second differences of persistence: a round extremum needs no polynomial, as a cusp has none
 DEGENERATE = 0.1  # of a second difference: where curvature vanishes and saddles are one, it is a monkey saddle
 
 
@@ -35,6 +34,7 @@ class Roles:
     persistence: Floats
     stderr: Floats
     ratio: Floats
+    steep: Bools
 
     @classmethod
     def of(cls, below: Kept, above: Kept, planar: bool) -> Roles:
@@ -119,9 +119,8 @@ def locate(surface: Surface, triangles: Triangulation, roles: Roles) -> Points:
     bend = second_difference(surface, spots)
     places = refine(surface, spots, MADE_BY_GRID * bend, kind, inner & ~monkey & ~flat.solid[vertex])
     confirmed = places.fitted | flat.solid[vertex] | monkey | noise
-    confirmed |= is_round(surface, spots, kind) & (roles.ratio[chosen] >= ROUND)
-    points = _without_doubles(Points(chosen, kind, places, inner, bend, confirmed, position))
-    return points.merged(_counterparts(surface, points, roles)) if surface.y is not None else points
+    confirmed |= is_round(surface, spots, kind) & roles.steep[chosen]
+    return _without_doubles(Points(chosen, kind, places, inner, bend, confirmed, position))
 
 
 def _one_each(key: NDArray[np.integer], roles: Roles) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -167,23 +166,3 @@ def _without_doubles(points: Points) -> Points:
     many = np.bincount(leader, minlength=len(leader)) > 1
     kind = np.where(many & (points.places.curvature < DEGENERATE * points.bend), MONKEY, points.kind)
     return replace(points, kind=kind.astype(np.int8)).merged(leader)
-
-
-def _counterparts(surface: Surface, points: Points, roles: Roles) -> NDArray[np.intp]:
-    """[k] the leader of each: noise makes two of a saddle, one where basins meet and one where hills do, and no more
-    than noise is between their losses. Each must be the nearest of the other's.
-    """
-    leader = np.arange(len(points.role))
-    open_ = (points.kind == SADDLE) & points.inner & points.at_border(roles)
-    rising = roles.rising[points.role]
-    basins, hills = (np.flatnonzero(open_ & side) for side in (rising, ~rising))
-    if not (len(basins) and len(hills)):
-        return leader
-    steps = points.places.steps
-    apart = np.abs(steps[basins, None] - steps[hills]).max(axis=-1)
-    hill = apart.argmin(axis=1)
-    mutual = apart.argmin(axis=0)[hill] == np.arange(len(basins))
-    first, second = basins[mutual], hills[hill[mutual]]
-    alike = ~significant(surface, roles.vertex[points.role[first]], roles.vertex[points.role[second]])
-    leader[np.maximum(first, second)[alike]] = np.minimum(first, second)[alike]
-    return leader

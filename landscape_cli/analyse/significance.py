@@ -15,6 +15,7 @@ from landscape_cli.profile import Floats, Surface
 
 FALSE_RATE = 0.01  # of surfaces on which noise makes a critical point
 CHUNK = 1 << 12  # pairs whose groups are held at once
+STEEP, STEEP_ALONE = 3.0, 10.0  # second differences at either end; at an essential extremum
 ROUNDING = 1e-12  # of the losses: what is closer is equal
 
 
@@ -26,6 +27,7 @@ class Kept:
         persistence, stderr: of extremum and saddle.
         enclosed: the extremum is deeper than any edge of the surface that its basin reaches, by more than noise.
         ratio: of the persistence to the second difference at either end, the larger.
+        steep: so large that a round extremum needs no polynomial, as a cusp has none.
         dropped: how many pairs were below.
     """
 
@@ -34,11 +36,12 @@ class Kept:
     stderr: Floats
     enclosed: Bools
     ratio: Floats
+    steep: Bools
     dropped: int
 
-    def those(self, some: Bools) -> tuple[Floats, ...]:
+    def those(self, some: Bools) -> tuple[Floats, Floats, Floats, Bools]:
         """The numbers of some of them."""
-        return self.persistence[some], self.stderr[some], self.ratio[some]
+        return self.persistence[some], self.stderr[some], self.ratio[some], self.steep[some]
 
 
 def kept_pairs(surface: Surface, pairs: Pairs, least: float) -> Kept:
@@ -50,10 +53,11 @@ def kept_pairs(surface: Surface, pairs: Pairs, least: float) -> Kept:
     height, depth = (_rises(surface, pairs.minimum, end) for end in (pairs.saddle, pairs.inside))
     error = difference_errors(surface, pairs.minimum, pairs.saddle)
     enclosed = (depth > 0) & significant(surface, pairs.minimum, pairs.inside)
-    bend = np.maximum(*(second_difference(surface, grid_indices(surface, v)) for v in (pairs.minimum, pairs.saddle)))
+    own, other = (second_difference(surface, grid_indices(surface, end)) for end in (pairs.minimum, pairs.saddle))
     with np.errstate(divide="ignore"):
-        ratio = height / bend
-    return Kept(pairs, height, error, enclosed, ratio, int(rises.sum() - above.sum()))
+        ratio, alone = height / np.maximum(own, other), height / own
+    steep = (ratio >= STEEP) | (pairs.essential & (alone >= STEEP_ALONE))
+    return Kept(pairs, height, error, enclosed, ratio, steep, int(rises.sum() - above.sum()))
 
 
 def _rises(surface: Surface, low: Indices, high: Indices) -> Floats:
