@@ -41,16 +41,7 @@ def stderr(replicates: Floats, sizes: Floats) -> float | None:
 
 def stderrs(replicates: Floats, sizes: Floats) -> Floats:
     """(..., G) replicates -> (...) standard errors; NaN where one is not finite, or of fewer than two groups."""
-    used = replicates[..., sizes > 0]
-    count = used.shape[-1]
-    if count < 2:
-        return np.full(used.shape[:-1], np.nan)
-    finite = np.asarray(np.isfinite(used).all(axis=-1))
-    used = np.where(finite[..., None], used, 0.0)
-    with np.errstate(over="ignore", invalid="ignore"):
-        apart = used - used.mean(axis=-1, keepdims=True)
-        errors: Floats = np.where(finite, np.sqrt((count - 1) / count * (apart**2).sum(axis=-1)), np.nan)
-    return errors
+    return spread(replicates[..., sizes > 0])
 
 
 @cache
