@@ -7,6 +7,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
+# one process a core, one thread each: two threads of one process collapse when anything else runs
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 .PHONY: demo test fast lint check readme bench clean
 
@@ -14,10 +16,10 @@ demo: $(READY)
 	$(BIN)/landscape demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 fast: $(READY)
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: $(READY)
 	$(BIN)/ruff check .
