@@ -111,6 +111,34 @@ def test_a_metric_that_is_none_or_has_no_number(run: Path, capsys: Capture) -> N
     assert "not measured" in err
 
 
+@pytest.mark.parametrize("other", ["--section=hessian", "--confidence=0.9", "--format=json"])
+def test_a_bare_number_has_no_format(run: Path, capsys: Capture, other: str) -> None:
+    assert main(["report", str(run), "--metric=centre.loss", other]) == ExitCode.USAGE
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "leave out" in err
+
+
+@pytest.mark.parametrize(("part", "by"), [("gradient", "gradient"), ("verdict", "hessian"), ("sharpness", "sharpness")])
+@pytest.mark.parametrize("name", ["text", "json", "csv"])
+def test_a_section_that_was_not_measured_says_how(run: Path, capsys: Capture, part: str, by: str, name: str) -> None:
+    store.save(replace(store.load(run), sections={}), run.with_name("bare.h5"))
+    assert main(["report", str(run.with_name("bare.h5")), "--section", part, "--format", name]) == ExitCode.INCONCLUSIVE
+    assert f"--only {by}" in capsys.readouterr().err
+
+
+def test_words_have_a_column_of_their_own(run: Path, capsys: Capture) -> None:
+    only = strict(printed(capsys, "report", str(run), "--format", "json"))["runs"][0]
+    point = only["planes"]["square"]["train"]["critical_points"][0]
+    for more in ((), ("--confidence", "0.95")):
+        rows = list(csv.DictReader(io.StringIO(printed(capsys, "report", str(run), "--format", "csv", *more))))
+        texts = {row["metric"]: row["text"] for row in rows if row["text"]}
+        assert texts["verdict.kind"] == only["verdict"]["kind"]
+        assert texts["planes.square.train.critical_points.0.kind"] == point["kind"]
+        assert all(None not in (*row, *row.values()) for row in rows)
+        assert all(not row["value"] for row in rows if row["text"])
+
+
 @pytest.mark.parametrize("name", ["text", "markdown", "json", "csv"])
 def test_a_section_alone(run: Path, capsys: Capture, name: str) -> None:
     shown = printed(capsys, "report", str(run), "--section", "hessian", "--format", name).replace("\\", "")

@@ -27,6 +27,11 @@ def numbers(tree: Any) -> Iterator[tuple[str, Estimate]]:
             yield path, Estimate.of(float(leaf))
 
 
+def words(tree: Any) -> Iterator[tuple[str, str]]:
+    """The texts beside them: the verdict and its reasons, the kind of each critical point."""
+    return ((name, leaf) for name, leaf in _leaves(tree, "") if isinstance(leaf, str))
+
+
 def _leaves(tree: Any, path: str) -> Iterator[tuple[str, Any]]:
     if isinstance(tree, dict):
         for key, value in tree.items():

@@ -21,6 +21,7 @@ from landscape_cli.report.numbers import plain
 from landscape_cli.report.run import Run
 
 ALL_FORMATS = ("text", *FORMATS)
+MEASURED_WITH = {"verdict": "hessian", "learning_rate": "hessian"}
 
 
 @click.command()
@@ -45,10 +46,13 @@ def report(
 ) -> int:
     """Print sharpness and surface statistics of RUNS with their errors.
 
-    Exit code 3 where a run is unfinished or has a plane without a finite point: what is there is printed all the same;
-    and where a --metric has no number.
+    Exit code 3 where a run is unfinished, has a plane without a finite point or lacks a --section: what is there is
+    printed all the same; and where a --metric has no number.
     """
     refuse_to_overwrite(runs, output)
+    if metrics and (sections or confidence is not None or name != "text"):
+        hint = "leave out --section, --confidence and --format, or --metric"
+        raise LandscapeError("--metric prints bare numbers and nothing else", hint)
     read = [analysed(path, confidence, sections, persistence) for path in runs]
     if metrics:
         found = [bare(run, metric) for run in read for metric in metrics]
@@ -77,12 +81,15 @@ def bare(run: Run, metric: str) -> tuple[str, bool]:
 
 
 def _code(runs: list[Run]) -> int:
-    """3 if any run is unfinished or empty, each said."""
+    """3 if any run is unfinished or empty, or lacks what is asked for; each said."""
+    lacking = [(run.file, name) for run in runs for name in run.lacking]
+    for file, name in lacking:
+        CONSOLE.note(f"{file}: {name} is not measured: scan again with --only {MEASURED_WITH.get(name, name)}")
     unfinished = [run.file for run in runs if not run.profile.complete]
     for file in unfinished:
         CONSOLE.note(f"{file} is unfinished: rerun the command that `landscape info {file}` shows")
     empty = [run.file for run in runs for plane in run.profile.planes.values() if not _finite(plane)]
-    return ExitCode.INCONCLUSIVE if unfinished or empty else ExitCode.OK
+    return ExitCode.INCONCLUSIVE if unfinished or empty or lacking else ExitCode.OK
 
 
 def _finite(plane: PlaneRecord) -> bool:

@@ -48,6 +48,11 @@ class Run:
         kept = {name: tree for name, tree in self.tree.items() if name in self.sections}
         return {**({"planes": planes} if planes else {}), **kept}
 
+    @property
+    def lacking(self) -> list[str]:
+        """The parts that are asked for and have not been measured."""
+        return [name for name in self.sections if name in self.tree and self.tree[name] is None]
+
     def shows(self, table: Table) -> bool:
         """Whether a table is of a part that is asked for."""
         names = {table.section}
