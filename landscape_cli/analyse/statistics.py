@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from functools import cache
 from typing import Any
 
 from landscape_cli.analyse import jackknife
@@ -22,6 +23,7 @@ from landscape_cli.analyse.splits import split_statistics
 from landscape_cli.analyse.surface import surface_statistics
 from landscape_cli.analyse.verdict import verdict
 from landscape_cli.profile import Centre, Estimate, PlaneRecord, Profile, Surface
+from landscape_cli.section import Section
 
 
 def critical(surface: Surface, persistence: float) -> dict[str, Any]:
@@ -45,29 +47,38 @@ PLANE_STATISTICS: dict[str, Callable[[Surface], dict[str, Any]]] = {
 }
 
 
-def statistics(profile: Profile, persistence: float = 0.0) -> dict[str, Any]:
+def statistics(profile: Profile, persistence: float = 0.0, wanted: Collection[str] = ()) -> dict[str, Any]:
     """{"centre": {SPLIT: …}, "planes": {NAME: {SPLIT: {"surface": …, …}}}, "checks": […]}.
 
     Critical points of a persistence below the one asked for are left out.
 
-    `gradient`, `hessian`, `sharpness` and `verdict` speak of the full parameter space; None until measured.
+    `gradient`, `hessian`, `sharpness` and `verdict` speak of the full parameter space; None until measured. Of these
+    branches only the `wanted` ones, where any is named.
     """
     facts = profile.provenance.facts
     held = facts.get("weight_penalty")
     number = Estimate.of(float(held)) if isinstance(held, int | float) else Estimate.missing("not measured")
     sections = {name: section for name, section in profile.sections.items() if section.complete}
     penalty = {"weight_penalty": number} if facts.get("weight_decay") else {}
-    planes = {name: plane_statistics(plane, persistence) for name, plane in profile.planes.items()}
-    return {
-        "centre": {name: {**centre_statistics(centre), **penalty} for name, centre in profile.centre.items()},
+
+    @cache
+    def planes() -> dict[str, Any]:
+        return {name: plane_statistics(plane, persistence) for name, plane in profile.planes.items()}
+
+    def of(section: str, function: Callable[[Section], Any]) -> Callable[[], Any]:
+        return lambda: function(sections[section]) if section in sections else None
+
+    branches: dict[str, Callable[[], Any]] = {
+        "centre": lambda: {name: {**centre_statistics(c), **penalty} for name, c in profile.centre.items()},
         "planes": planes,
-        "gradient": gradient_statistics(sections["gradient"]) if "gradient" in sections else None,
-        "hessian": hessian_statistics(sections["hessian"]) if "hessian" in sections else None,
-        "learning_rate": learning_rates(sections["hessian"]) if "hessian" in sections else None,
-        "sharpness": sharpness_statistics(sections["sharpness"]) if "sharpness" in sections else None,
-        "verdict": verdict(sections.get("hessian")),
-        "checks": [*checks(profile), *euler_checks(planes)],
+        "gradient": of("gradient", gradient_statistics),
+        "hessian": of("hessian", hessian_statistics),
+        "learning_rate": of("hessian", learning_rates),
+        "sharpness": of("sharpness", sharpness_statistics),
+        "verdict": of("hessian", verdict),
+        "checks": lambda: [*checks(profile), *euler_checks(planes())],
     }
+    return {name: branch() for name, branch in branches.items() if not wanted or name in wanted}
 
 
 def plane_statistics(plane: PlaneRecord, persistence: float = 0.0) -> dict[str, dict[str, Any]]:

@@ -17,6 +17,8 @@ from landscape_cli.section import Section
 
 TOLERATED = 1e-3  # of a residual, where the settings do not say
 
+KINDS = ("minimum", "saddle", "maximum", "plateau", "slope")  # or "inconclusive"
+
 
 def verdict(section: Section | None) -> dict[str, Any] | None:
     """`verdict.kind` and `verdict.reasons`, as STATISTICS.md part B defines them; None where nothing was measured."""

@@ -19,6 +19,7 @@ from landscape_cli.errors import ExitCode, LandscapeError, one_of
 COMMANDS = {
     "scan": "Measure the loss around a checkpoint.",
     "report": "Print the statistics of a run.",
+    "gate": "Pass, fail or inconclusive, for CI.",
     "explain": "Print what a statistic is.",
     "info": "Print what was run, with what, when, by which version.",
     "demo": "A small real model on real data, end to end, offline.",

@@ -54,10 +54,11 @@ def abandon_stdout() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def refuse_to_overwrite(inputs: Iterable[Path], output: str) -> None:
+def refuse_to_overwrite(inputs: Iterable[Path], *outputs: str) -> None:
     """An input is never an output, --force or not."""
-    for path in inputs:
-        if output != "-" and os.path.realpath(path) == os.path.realpath(output):
+    read = {os.path.realpath(path) for path in inputs}
+    for output in outputs:
+        if output != "-" and os.path.realpath(output) in read:
             raise LandscapeError(f"{output} is the file that is read", "choose another -o")
 
 

@@ -7,7 +7,9 @@ import math
 from dataclasses import asdict
 from typing import Any
 
+from landscape_cli.analyse.comparable import conditions
 from landscape_cli.analyse.paths import ITSELF
+from landscape_cli.analyse.subject import groups, samples, unfinished
 from landscape_cli.profile import Estimate, Profile
 from landscape_cli.report.run import Run
 
@@ -21,8 +23,19 @@ def to_json(runs: list[Run]) -> str:
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
-    """One run: its file, provenance and tree of statistics."""
-    return {"file": run.file, "provenance": provenance_as_json(run.profile), **plain_values(run.shown)}
+    """One run: its file, provenance, tree of statistics, and under `comparison` what they may be held against."""
+    subject = {
+        "conditions": conditions(run.profile),
+        "samples": samples(run.profile),
+        "groups": groups(run.profile),
+        "unfinished": unfinished(run.profile),
+    }
+    return {
+        "file": run.file,
+        "provenance": provenance_as_json(run.profile),
+        **plain_values(run.shown),
+        "comparison": plain_values(subject),
+    }
 
 
 def provenance_as_json(profile: Profile) -> Any:

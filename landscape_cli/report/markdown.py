@@ -12,16 +12,17 @@ def to_markdown(runs: list[Run]) -> str:
 
 
 def _run(run: Run) -> str:
-    return "\n".join([f"## {_escaped(heading(run))}", "", *[_table(table) for table in tables(run)]])
+    return "\n".join([f"## {escaped(heading(run))}", "", *[_table(table) for table in tables(run)]])
 
 
 def _table(table: Table) -> str:
     head = f"| {' | '.join(table.columns)} |\n|{'---|' * len(table.columns)}"
-    rows = [f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in table.rows]
-    return "\n".join([f"### {_escaped(table.title)}", "", head, *rows, "", _escaped(table.note), ""])
+    rows = [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in table.rows]
+    return "\n".join([f"### {escaped(table.title)}", "", head, *rows, "", escaped(table.note), ""])
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
+    """Text that markdown shows as it is."""
     for character in "\\|<>`*_[]":
         text = text.replace(
             character, f"\\{character}" if character not in "<>" else {"<": "&lt;", ">": "&gt;"}[character]

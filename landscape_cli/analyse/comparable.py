@@ -1,0 +1,92 @@
+"""What a number depends on beside the weights: two runs' numbers are held against each other only where it is alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from landscape_cli.profile import PlaneRecord, Profile
+from landscape_cli.section import Section
+
+# Heads of the statistics' tree that are measured by a section of another name.
+BRANCHES = {"verdict": "hessian", "learning_rate": "hessian"}
+# Settings that numbers depend on, by the metric's name: all of a branch where none is named for it.
+DEPENDS: dict[str, tuple[str, ...]] = {
+    "hessian": ("dtype",),
+    "hessian.effective_rank": ("dtype", "starts", "steps"),
+    "hessian.negative_mass": ("dtype", "starts", "steps"),
+    "gradient": (),
+    "verdict": ("dtype",),
+    "learning_rate": ("dtype",),
+    "sharpness": (),
+    "sharpness.average": ("sigma",),
+    "sharpness.average_adaptive": ("adaptive_sigma",),
+    "sharpness.pac_bayes_sigma": ("rise",),
+    "sharpness.worst": ("rho", "ascent", "starts"),
+    "sharpness.worst_adaptive": ("adaptive_rho", "eta", "ascent", "starts"),
+    "sharpness.keskar": ("keskar", "ascent", "starts"),
+}
+ALWAYS = ("data", "loss", "dtype of the model", "parameters", "samples")
+# What of a direction's recipe is its own outcome, and differs between any two checkpoints.
+OUTCOMES = ("sha256", "ignored", "from", "eigenvalue", "residual")
+
+
+def conditions(profile: Profile) -> dict[str, dict[str, Any]]:
+    """{branch: {what: value}} of `centre.SPLIT`, `planes.NAME.SPLIT`, `gradient`, `hessian` and `sharpness`."""
+    hashes, dtype = profile.provenance.hashes, profile.provenance.dtype
+    of_split = {
+        split: {"data": hashes.get(f"data.{split}", ""), "loss": hashes.get("loss", ""), "dtype of the model": dtype}
+        for split in profile.centre
+    }
+    selected = {"parameters": hashes.get("parameters", "")}
+    planes = {
+        f"planes.{name}.{split}": {**of_split.get(split, {}), **selected, **_plane(plane)}
+        for name, plane in profile.planes.items()
+        for split in plane.surfaces
+    }
+    sections = {
+        name: {**of_split.get(str(section.settings.get("split")), {}), **selected, **_section(profile, section)}
+        for name, section in profile.sections.items()
+        if section.complete
+    }
+    return {**{f"centre.{split}": what for split, what in of_split.items()}, **planes, **sections}
+
+
+def _plane(plane: PlaneRecord) -> dict[str, Any]:
+    """Its window and recipe. Directions drawn by the same recipe are the same directions of each checkpoint."""
+    axes = dict(zip("xy", plane.surface.axes, strict=False))
+    window = {f"window {name}": axis.values.tolist() for name, axis in axes.items()}
+    recipes = {f"direction {name}": _recipe(recipe) for name, recipe in zip("xy", plane.directions, strict=False)}
+    kept = {name: plane.settings.get(name) for name in ("ignore", "orthogonal", "batchnorm")}
+    return {**window, **recipes, **kept}
+
+
+def _recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    kept = {name: value for name, value in recipe.items() if name not in OUTCOMES}
+    given = recipe.get("kind") == "file" and recipe.get("normalize") == "none"  # the tensors as they are in the file
+    return {**kept, "sha256": recipe.get("sha256")} if given else kept
+
+
+def _section(profile: Profile, section: Section) -> dict[str, Any]:
+    """Its settings, and which of the split's samples it is over."""
+    centre = profile.centre.get(str(section.settings.get("split")))
+    count = int(section.number("samples", 0))
+    part = centre is not None and count < centre.samples
+    subset = f"{count}, drawn with seed {section.settings.get('seed')}" if part else f"{count}"
+    return {**section.settings, "samples": subset}
+
+
+def unlike(metric: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """What a metric's number depends on that differs between two runs, each by its name.
+
+    `metric` is its full path; `one` and `other` are the conditions of its branch in either run.
+    """
+    names = [name for name in {**one, **other} if _matters(metric, name)]
+    return [name for name in names if one.get(name) != other.get(name)]
+
+
+def _matters(metric: str, name: str) -> bool:
+    if name in ALWAYS or metric.startswith(("planes.", "centre.")):
+        return True
+    known = [key for key in DEPENDS if metric == key or metric.startswith(f"{key}.")]
+    return name in DEPENDS[max(known, key=len)] if known else True

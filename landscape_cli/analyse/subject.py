@@ -1,0 +1,89 @@
+"""Subject: a run as the gate and comparisons see it, from its file or from its report."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from landscape_cli.analyse.comparable import BRANCHES, conditions
+from landscape_cli.analyse.statistics import statistics
+from landscape_cli.profile import Profile
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A run's statistics, and what decides whether they may be held against another's.
+
+    Attributes:
+        file: its name.
+        tree: its statistics.
+        conditions: by branch of the tree (`centre.train`, `planes.main.train`, `hessian`) what its numbers depend on.
+        samples, groups: by branch, over how many samples, in how many groups of them.
+        unfinished: the planes and sections that are not measured in full.
+        argv: the command that made it; empty when it was no command.
+    """
+
+    file: str
+    tree: Mapping[str, Any]
+    conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    samples: Mapping[str, int] = field(default_factory=dict)
+    groups: Mapping[str, int] = field(default_factory=dict)
+    unfinished: Collection[str] = ()
+    argv: tuple[str, ...] = ()
+
+    def branch(self, path: str) -> str:
+        """The branch of the tree that a full path lies in."""
+        head, *rest = path.split(".")
+        return ".".join([BRANCHES.get(head, head), *rest[: {"centre": 1, "planes": 2}.get(head, 0)]])
+
+    def part(self, path: str) -> str:
+        """The plane or section that a full path is measured by; "" of the centre."""
+        head, *rest = self.branch(path).split(".")
+        return "" if head == "centre" else rest[0] if head == "planes" and rest else head
+
+    def command(self, part: str) -> str:
+        """What measures a part of it."""
+        typed = shlex.join(self.argv) if self.argv else f"landscape scan JOB.toml -o {shlex.quote(self.file)}"
+        return f"{typed} --only {part}" if part in SECTION_PARTS else typed
+
+
+SECTION_PARTS = ("gradient", "hessian", "sharpness")
+
+
+def of_profile(file: str, profile: Profile, wanted: Collection[str] = ()) -> Subject:
+    """A run file's subject; of the branches of its statistics only the wanted ones, where any is named."""
+    tree, argv = statistics(profile, wanted=wanted), profile.provenance.argv
+    return Subject(file, tree, conditions(profile), samples(profile), groups(profile), unfinished(profile), argv)
+
+
+def unfinished(profile: Profile) -> list[str]:
+    """The planes and sections that are not measured in full."""
+    planes = [name for name, plane in profile.planes.items() if not plane.complete]
+    return [*planes, *[name for name, section in profile.sections.items() if not section.complete]]
+
+
+def groups(profile: Profile) -> dict[str, int]:
+    """In how many groups of samples each branch is measured."""
+    planes = {
+        f"planes.{name}.{split}": surface.centre.group_sizes
+        for name, plane in profile.planes.items()
+        for split, surface in plane.surfaces.items()
+    }
+    sections = {name: s.arrays["group_sizes"] for name, s in profile.sections.items() if s.complete}
+    sizes = {**{f"centre.{split}": c.group_sizes for split, c in profile.centre.items()}, **planes, **sections}
+    return {branch: int(np.count_nonzero(size > 0)) for branch, size in sizes.items()}
+
+
+def samples(profile: Profile) -> dict[str, int]:
+    """How many samples each branch is measured over."""
+    planes = {
+        f"planes.{name}.{split}": surface.centre.samples
+        for name, plane in profile.planes.items()
+        for split, surface in plane.surfaces.items()
+    }
+    sections = {name: int(s.number("samples", 0)) for name, s in profile.sections.items() if s.complete}
+    return {**{f"centre.{split}": c.samples for split, c in profile.centre.items()}, **planes, **sections}

@@ -1,0 +1,155 @@
+"""`landscape gate`: pass, fail or inconclusive, for CI."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from landscape_cli.analyse.gate import CONFIDENCE, KINDS, Outcome, Rule, exit_code, judge
+from landscape_cli.analyse.names import named
+from landscape_cli.analyse.policy import EXITS, Policy, confident, from_flag, read_policy
+from landscape_cli.analyse.subject import Subject
+from landscape_cli.cli.console import common
+from landscape_cli.cli.output import emit, refuse_to_overwrite
+from landscape_cli.cli.subjects import read_subjects
+from landscape_cli.errors import ExitCode, LandscapeError, one_of
+from landscape_cli.report.gate import GATE_FORMATS
+from landscape_cli.report.legend import LEGEND, legend_key
+from landscape_cli.report.outcomes import Outcomes
+
+ALONE = ("centre", "gradient", "hessian", "learning_rate", "verdict")  # branches that share no name with a plane's
+SUMMARY = "GITHUB_STEP_SUMMARY"  # where GitHub shows markdown below a job
+
+HELP = {
+    "max": "Fail where the number is above: hessian.top=50.",
+    "min": "Fail where it is below: basin.radius_mean=0.2.",
+    "max_increase": "Fail where it is above the baseline's by more: hessian.top=10% or =0.5.",
+    "max_decrease": "Fail where it is below the baseline's by more.",
+    "require": "Fail unless it is one of these words: verdict.kind=minimum,plateau.",
+}
+
+
+def _rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """`--max NAME=VALUE` and its kin."""
+    for kind in reversed(KINDS):
+        flag, form = f"--{kind.replace('_', '-')}", "NAME=WORDS" if kind == "require" else "NAME=VALUE"
+        command = click.option(flag, kind, multiple=True, metavar=form, help=HELP[kind])(command)
+    return command
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--baseline", help="The run, or its JSON report, that changes are counted from.")
+@_rule_options
+@click.option("--policy", type=click.Path(path_type=Path), help="A TOML file of rules.")
+@click.option("--confidence", type=float, help=f"Of the intervals that decide; {CONFIDENCE:.4f} unless given.")
+@click.option("--inconclusive-exit", type=click.Choice([*map(str, EXITS)]), help="Answer this instead of 3.")
+@click.option("--format", "formats", multiple=True, metavar="NAME[=FILE]", help=f"{', '.join(GATE_FORMATS)}; repeat.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
+@common
+def gate(
+    runs: tuple[str, ...],
+    baseline: str | None,
+    policy: Path | None,
+    confidence: float | None,
+    inconclusive_exit: str | None,
+    formats: tuple[str, ...],
+    force: bool,
+    **limits: tuple[str, ...],
+) -> int:
+    """Judge RUNS (run files, JSON reports, or - for one on stdin) by rules; every limit by its number's error.
+
+    A rule passes when the limit lies beyond the number's interval on the good side, fails when it lies beyond it on the
+    bad side, and is inconclusive in between and wherever there is no number to rely on.
+
+    \b
+    A policy file:
+      [[rules]]
+      metric = "hessian.top"
+      max_increase = "10%"              # or max, min, max_decrease, require
+      reason = "sharper than main"      # optional, as are: severity = "warn", floor = 0.001
+    \b
+    Exit codes: 0 passed, 1 failed, 3 inconclusive.
+    """
+    given = read(policy) if policy else Policy()
+    flags = [from_flag(kind, text) for kind in KINDS for text in limits[kind]]
+    outputs = [_output(item) for item in formats or ("text",)]
+    refuse_to_overwrite([Path(run) for run in (*runs, *([baseline] if baseline else []))], *[f for _, f in outputs])
+    sure = confident(confidence) if confidence is not None else given.confidence or CONFIDENCE
+    outcomes = judged(runs, [*given.rules, *flags], baseline, sure)
+    tell(outcomes, outputs, force)
+    code = inconclusive_exit if inconclusive_exit is not None else given.inconclusive_exit
+    return exit_code(outcomes, ExitCode.INCONCLUSIVE if code is None else int(code))
+
+
+def read(policy: Path) -> Policy:
+    """A policy file.
+
+    Raises:
+        LandscapeError: it cannot be read, or is no policy.
+    """
+    try:
+        return read_policy(policy.read_text("utf-8"), str(policy))
+    except (OSError, UnicodeDecodeError) as error:
+        raise LandscapeError(f"cannot read {policy}: {error}", "give a TOML file of rules") from None
+
+
+def judged(runs: Sequence[str], rules: Sequence[Rule], baseline: str | None, confidence: float) -> list[Outcome]:
+    """Every rule on every run.
+
+    Raises:
+        LandscapeError: there is no rule or no such metric, a run is named twice, or a file cannot be read.
+    """
+    if not rules:
+        raise LandscapeError("there is no rule to judge by", "add --max NAME=VALUE, or --policy FILE.toml")
+    twice = [run for i, run in enumerate(runs) if run in runs[:i]]
+    if twice:
+        raise LandscapeError(f"{twice[0]} is given twice", "name each run once")
+    wanted = branches(rules)
+    base = _only(baseline, read_subjects(baseline, wanted)) if baseline else None
+    return [judge_known(rule, run, base, confidence) for run in _each(runs, wanted) for rule in rules]
+
+
+def _each(runs: Sequence[str], wanted: Sequence[str]) -> Iterable[Subject]:
+    """One file's runs at a time, so that hundreds of files need no more memory than one."""
+    return (subject for run in runs for subject in read_subjects(run, wanted))
+
+
+def judge_known(rule: Rule, run: Subject, base: Subject | None, confidence: float) -> Outcome:
+    """As `judge`; a metric that the run lacks is inconclusive, one that there is in no run an error."""
+    if rule.kind != "require" and legend_key(rule.metric) not in LEGEND:
+        named(run.tree, rule.metric)
+    return judge(rule, run, base, confidence)
+
+
+def branches(rules: Sequence[Rule]) -> list[str]:
+    """The branches of the statistics that rules speak of; all where one may be a plane's."""
+    heads = {rule.metric.split(".")[0] for rule in rules}
+    return sorted(heads) if heads <= set(ALONE) else []
+
+
+def _only(path: str, subjects: list[Subject]) -> Subject:
+    if len(subjects) > 1:
+        raise LandscapeError(f"the baseline {path} holds {len(subjects)} runs", "give a report of one run")
+    return subjects[0]
+
+
+def _output(item: str) -> tuple[str, str]:
+    """A format, and the file it goes to; stdout where none is named."""
+    name, _, file = item.partition("=")
+    if name not in GATE_FORMATS:
+        raise one_of("format", name, [*GATE_FORMATS])
+    return name, file or "-"
+
+
+def tell(outcomes: Outcomes, outputs: Sequence[tuple[str, str]], force: bool) -> None:
+    """Write every format to where it goes; for GitHub its job summary too."""
+    for name, file in outputs:
+        emit(GATE_FORMATS[name](outcomes), file, force)
+    if any(name == "github" for name, _ in outputs) and os.environ.get(SUMMARY):
+        with open(os.environ[SUMMARY], "a", encoding="utf-8") as stream:
+            stream.write(GATE_FORMATS["markdown"](outcomes))
