@@ -35,13 +35,16 @@ class Estimate:
     """A number that says how well it is known.
 
     `value` is None where there is no number, `stderr` is None where no error could be had. `bound` is "lower"
-    where the true value may be larger than `value`, "upper" where it may be smaller.
+    where the true value may be larger than `value`, "upper" where it may be smaller. `shares` [G] is the part of the
+    error that comes from each sample group, the root of whose summed squares it is; of two statistics of the same
+    samples the shares of their difference are the differences of their shares. None where they are not known.
     """
 
     value: float | None
     stderr: float | None = None
     status: Status = "ok"
     bound: Bound = "exact"
+    shares: Floats | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def missing(cls, status: Status) -> Estimate:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
-from landscape_cli.profile import PlaneRecord, Profile
+from landscape_cli.profile import Estimate, PlaneRecord, Profile
 from landscape_cli.section import Section
 
 # Heads of the statistics' tree that are measured by a section of another name.
@@ -83,6 +84,21 @@ def unlike(metric: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> lis
     """
     names = [name for name in {**one, **other} if _matters(metric, name)]
     return [name for name in names if one.get(name) != other.get(name)]
+
+
+def difference_error(one: Estimate, other: Estimate, factor: float = 1.0, paired: bool = True) -> float | None:
+    """The standard error of one - factor·other: group by group where both are of the same samples, else of two numbers
+    measured apart. None where neither has one.
+    """
+    if one.stderr is None and other.stderr is None:
+        return None
+    first, second = one.stderr or 0.0, factor * (other.stderr or 0.0)
+    a, b = one.shares, other.shares
+    if not paired or a is None or b is None or a.shape != b.shape:
+        return math.hypot(first, second)
+    own = max(0.0, first**2 - float(a @ a)) + max(0.0, second**2 - factor**2 * float(b @ b))  # not of the samples
+    apart = a - factor * b
+    return math.sqrt(float(apart @ apart) + own)
 
 
 def _matters(metric: str, name: str) -> bool:

@@ -95,4 +95,4 @@ def _eigenvalues(whole: Floats, parts: list[Floats], gram: Floats, sizes: Floats
     root = np.linalg.inv(np.linalg.cholesky(gram))
     values = np.linalg.eigvalsh(root @ whole @ root.T)
     replicates = np.array([np.linalg.eigvalsh(root @ part @ root.T) for part in parts])
-    return [Estimate.of(float(v), jackknife.stderr(replicates[:, i], sizes)) for i, v in enumerate(values)]
+    return [jackknife.estimate(float(v), replicates[:, i], sizes) for i, v in enumerate(values)]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from landscape_cli.analyse.comparable import unlike
+from landscape_cli.analyse.comparable import difference_error, unlike
 from landscape_cli.analyse.jackknife import SIGMAS, student
 from landscape_cli.analyse.names import named
 from landscape_cli.analyse.paths import words
@@ -213,7 +213,7 @@ def _against_baseline(
     sign = 1 if rising else -1
     over = sign * (found.value - base.value) - rule.limit * (size if rule.percent else 1.0)
     slope = rule.limit * math.copysign(1.0, base.value) if rule.percent and abs(base.value) > rule.floor else 0.0
-    error = combined(found.stderr, base.stderr, abs(sign + slope))
+    error = difference_error(found, base, 1 + sign * slope)
     same = found.bound == base.bound and any(name in known.path for name in REACHED)
     ends = ("lower", "upper") if rising else ("upper", "lower")
     worse, better = (
@@ -225,22 +225,18 @@ def _against_baseline(
     return Outcome(run.file, rule, outcome, known.path, found, base, f"{change}{'; ' if why else ''}{why}")
 
 
-def combined(one: float | None, other: float | None, factor: float = 1.0) -> float | None:
-    """The error of one - factor·other, measured apart; None where neither has one."""
-    return None if one is None and other is None else math.hypot(one or 0.0, factor * (other or 0.0))
-
-
 def _hides(found: Estimate, bound: str, whose: str = "") -> str:
     return f"{whose or 'it '}is a{'n' if bound == 'upper' else ''} {bound} bound" if found.bound == bound else ""
 
 
 def _decide(excess: Excess, run: Subject, path: str, confidence: float) -> tuple[Verdict, str]:
     """The interval of the excess against 0, and what is told."""
+    if excess.worse and excess.value <= 0:
+        return "inconclusive", f"{excess.worse}: the truth may be beyond the limit"
     width = interval(run.groups.get(run.branch(path), 0), confidence)
     half = width * (excess.stderr or 0.0)
     if excess.value + half <= 0:
-        told = f"{excess.worse}: the truth may be beyond the limit"
-        return ("inconclusive", told) if excess.worse else ("pass", "")
+        return "pass", ""
     if excess.value - half > 0:
         return (
             ("inconclusive", f"{excess.better}: the truth may be within the limit") if excess.better else ("fail", "")

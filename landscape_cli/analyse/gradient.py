@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape_cli.analyse.jackknife import stderr
+from landscape_cli.analyse.jackknife import estimate, stderr
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.analyse.ways import tau_of, ways_of
 from landscape_cli.profile import Estimate, Floats
@@ -68,7 +68,7 @@ class _Parts:
 def _estimate(value: float, without: Callable[[Any], float], sizes: Floats) -> Estimate:
     """A statistic with its jackknife error over the groups."""
     keeps = ~np.eye(len(sizes), dtype=bool)
-    return Estimate.of(float(value), stderr(np.array([without(keep) for keep in keeps]), sizes))
+    return estimate(float(value), np.array([without(keep) for keep in keeps]), sizes)
 
 
 def _null_sd(section: Section, covariance: float) -> Estimate:
@@ -125,7 +125,7 @@ def _noise_scale(signal: float, covariance: float, parts: _Parts, square: float 
         most = signal + 3 * error
         return Estimate.of(covariance / most, bound="lower") if most > 0 else Estimate.missing("undefined")
     ratios = np.array([parts(keep)[1] / signal_of(keep) for keep in keeps])
-    return Estimate.of(covariance / signal, stderr(ratios, parts.sizes))
+    return estimate(covariance / signal, ratios, parts.sizes)
 
 
 def _critical(section: Section) -> dict[str, Any]:

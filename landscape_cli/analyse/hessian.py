@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from landscape_cli.analyse.jackknife import SIGMAS, stderr, student, without_each
+from landscape_cli.analyse.jackknife import SIGMAS, estimate, stderr, student, without_each
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Floats
 from landscape_cli.section import Section
@@ -96,10 +97,8 @@ def _eigenvalue(value: float, residual: float, converged: bool, groups: Floats, 
     """Of one that is 0 within its residual the error is at least that."""
     if not converged:
         return Estimate(value, None, "not converged")
-    error = stderr(without_each(groups, sizes), sizes)
-    if abs(value) <= residual:
-        return Estimate.of(value, math.hypot(error or 0.0, residual))
-    return Estimate.of(value, error)
+    found = estimate(value, without_each(groups, sizes), sizes)
+    return replace(found, stderr=math.hypot(found.stderr or 0.0, residual)) if abs(value) <= residual else found
 
 
 def _ratio(top: list[dict[str, Any]]) -> Estimate:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
 
-from landscape_cli.profile import Centre, Estimate, Floats
+from landscape_cli.profile import Bound, Centre, Estimate, Floats
 
 SIGMAS = 3.0  # standard errors of the interval that every decision uses
 CHUNK = 1 << 17  # numbers of one chunk of group losses
@@ -44,6 +45,16 @@ def stderrs(replicates: Floats, sizes: Floats) -> Floats:
     return spread(replicates[..., sizes > 0])
 
 
+def estimate(value: float, replicates: Floats, sizes: Floats, bound: Bound = "exact") -> Estimate:
+    """A statistic from its replicates (G,), with its standard error and each group's share of it."""
+    found = Estimate.of(value, stderr(replicates, sizes), bound)
+    if found.stderr is None:
+        return found
+    used = sizes > 0
+    apart = np.where(used, replicates - replicates[used].mean(), 0.0)
+    return replace(found, shares=math.sqrt((used.sum() - 1) / used.sum()) * apart)
+
+
 @cache
 def student(freedom: int, tail: float = math.erfc(SIGMAS / math.sqrt(2)) / 2) -> float:
     """How many standard errors are exceeded with probability `tail` on one side, the error itself of few draws.
@@ -59,13 +70,13 @@ def student(freedom: int, tail: float = math.erfc(SIGMAS / math.sqrt(2)) / 2) ->
 
 def mean(value: float, groups: Floats, sizes: Floats) -> Estimate:
     """A mean loss with its standard error."""
-    return Estimate.of(value, stderr(without_each(groups, sizes), sizes))
+    return estimate(value, without_each(groups, sizes), sizes)
 
 
 def difference(value: float, groups: Floats, centre: Centre) -> Estimate:
     """`value` - L(centre), paired by group."""
     sizes = centre.group_sizes
-    return Estimate.of(value - centre.loss, stderr(without_each(groups - centre.loss_groups, sizes), sizes))
+    return estimate(value - centre.loss, without_each(groups - centre.loss_groups, sizes), sizes)
 
 
 def deviations(groups: Floats, sizes: Floats) -> Floats:

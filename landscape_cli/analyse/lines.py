@@ -178,4 +178,4 @@ def _relative(surface: Surface, right: int | None, left: int | None) -> Estimate
         return Estimate.missing("undefined")
     groups = (surface.loss_groups[right], surface.loss_groups[left], centre.loss_groups)
     without = [jackknife.without_each(g, centre.group_sizes) for g in groups]
-    return Estimate.of(float(share(*losses)), jackknife.stderr(share(*without), centre.group_sizes))
+    return jackknife.estimate(float(share(*losses)), share(*without), centre.group_sizes)

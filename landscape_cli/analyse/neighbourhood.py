@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.jackknife import stderr, without_each
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import TOLERANCE, Estimate, Floats
@@ -138,7 +140,7 @@ def _worst(section: Section, name: str) -> dict[str, Any]:
 
 
 def _risen(groups: Floats, sizes: Floats) -> Estimate:
-    return Estimate.of(float(_weighted(groups, sizes)), stderr(without_each(groups, sizes), sizes), "lower")
+    return jackknife.estimate(float(_weighted(groups, sizes)), without_each(groups, sizes), sizes, "lower")
 
 
 def _one_step(section: Section, name: str, found: Estimate) -> Estimate:
@@ -158,7 +160,7 @@ def _highest(section: Section, curves: Floats, found: Estimate) -> Estimate:
     centre = float(_weighted(section.arrays["centre_groups"], section.arrays["group_sizes"]))
     slack = AGREE * reached.max() + relative * abs(centre) + absolute
     agreed = reached.max() - reached.min() <= slack
-    return found if agreed else Estimate(found.value, found.stderr, "not converged", "lower")
+    return found if agreed else replace(found, status="not converged")
 
 
 def _keskar(section: Section) -> list[dict[str, Any]]:
@@ -182,7 +184,7 @@ def _in_percent(section: Section, curves: Floats, groups: Floats) -> Estimate:
     with np.errstate(invalid="ignore", divide="ignore"):
         shares = 100 * without_each(groups, sizes) / (1 + without_each(centre, sizes))
     value = 100 * float(_weighted(groups, sizes)) / (1 + loss)
-    return _highest(section, curves, Estimate.of(value, stderr(shares, sizes), "lower"))
+    return _highest(section, curves, jackknife.estimate(value, shares, sizes, "lower"))
 
 
 def _relative_flatness(section: Section) -> Estimate:
@@ -199,4 +201,4 @@ def _fisher_rao(section: Section) -> Estimate:
     if groups is None:
         return Estimate.missing("not measured")
     sizes = section.arrays["group_sizes"]
-    return Estimate.of(float(_weighted(groups, sizes)), stderr(without_each(groups, sizes), sizes))
+    return jackknife.estimate(float(_weighted(groups, sizes)), without_each(groups, sizes), sizes)

@@ -45,8 +45,7 @@ def _plane_eps(surface: Surface, eps: float) -> Estimate:
         surface.loss_groups[box].reshape(-1, len(centre.group_sizes)), centre.group_sizes
     )
     base = jackknife.without_each(centre.loss_groups, centre.group_sizes)
-    error = jackknife.stderr(_keskar(replicates.max(0), base), centre.group_sizes)
-    return Estimate.of(value, error, "lower")
+    return jackknife.estimate(value, _keskar(replicates.max(0), base), centre.group_sizes, "lower")
 
 
 def _keskar(highest: Any, centre: Any) -> Any:

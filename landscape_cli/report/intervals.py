@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,8 +47,8 @@ def _width(sizes: Floats, confidence: float) -> float:
 def _ranged(tree: Any, width: float) -> Any:
     if isinstance(tree, Estimate):
         if tree.value is None or tree.stderr is None:
-            return Ranged(**asdict(tree))
-        return Ranged(**asdict(tree), low=tree.value - width * tree.stderr, high=tree.value + width * tree.stderr)
+            return Ranged(**vars(tree))
+        return Ranged(**vars(tree), low=tree.value - width * tree.stderr, high=tree.value + width * tree.stderr)
     if isinstance(tree, dict):
         return {key: _ranged(value, width) for key, value in tree.items()}
     return [_ranged(item, width) for item in tree] if isinstance(tree, list) else tree

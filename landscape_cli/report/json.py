@@ -46,7 +46,7 @@ def provenance_as_json(profile: Profile) -> Any:
 def plain_values(tree: Any) -> Any:
     """The tree with Estimates as objects and non-finite numbers as null."""
     if isinstance(tree, Estimate):
-        return plain_values(asdict(tree))
+        return plain_values({name: value for name, value in vars(tree).items() if name != "shares"})
     if isinstance(tree, dict):
         inner = {str(key): plain_values(value) for key, value in tree.items() if key != ITSELF}
         return {**plain_values(tree[ITSELF]), **inner} if ITSELF in tree else inner
