@@ -85,6 +85,18 @@ def confident(confidence: float) -> float:
     return confidence
 
 
+def share(text: str) -> float:
+    """A share of something, from "5%" or "0.05".
+
+    Raises:
+        LandscapeError: it is no number, or negative.
+    """
+    found = _number(text.removesuffix("%"), "the tolerance") / (100 if text.endswith("%") else 1)
+    if found < 0:
+        raise LandscapeError(f"a tolerance of {text} is none", "give 0 or more: 5%")
+    return found
+
+
 def _rules(table: Mapping[str, Any], where: str) -> list[Rule]:
     """The rules of one table: one for each kind of limit that it names."""
     for key in table:

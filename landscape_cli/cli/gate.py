@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from landscape_cli.analyse.policy import EXITS, Policy, confident, from_flag, re
 from landscape_cli.analyse.subject import Subject
 from landscape_cli.cli.console import common
 from landscape_cli.cli.output import emit, refuse_to_overwrite
-from landscape_cli.cli.subjects import read_subjects
+from landscape_cli.cli.subjects import each_subject, read_subjects
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.report.gate import GATE_FORMATS
 from landscape_cli.report.legend import LEGEND, legend_key
@@ -106,17 +106,9 @@ def judged(runs: Sequence[str], rules: Sequence[Rule], baseline: str | None, con
     """
     if not rules:
         raise LandscapeError("there is no rule to judge by", "add --max NAME=VALUE, or --policy FILE.toml")
-    twice = [run for i, run in enumerate(runs) if run in runs[:i]]
-    if twice:
-        raise LandscapeError(f"{twice[0]} is given twice", "name each run once")
     wanted = branches(rules)
     base = _only(baseline, read_subjects(baseline, wanted)) if baseline else None
-    return [judge_known(rule, run, base, confidence) for run in _each(runs, wanted) for rule in rules]
-
-
-def _each(runs: Sequence[str], wanted: Sequence[str]) -> Iterable[Subject]:
-    """One file's runs at a time, so that hundreds of files need no more memory than one."""
-    return (subject for run in runs for subject in read_subjects(run, wanted))
+    return [judge_known(rule, run, base, confidence) for run in each_subject(runs, wanted) for rule in rules]
 
 
 def judge_known(rule: Rule, run: Subject, base: Subject | None, confidence: float) -> Outcome:

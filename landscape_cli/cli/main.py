@@ -20,6 +20,7 @@ COMMANDS = {
     "scan": "Measure the loss around a checkpoint.",
     "report": "Print the statistics of a run.",
     "gate": "Pass, fail or inconclusive, for CI.",
+    "compare": "Runs side by side: what changed, and what did not.",
     "explain": "Print what a statistic is.",
     "info": "Print what was run, with what, when, by which version.",
     "demo": "A small real model on real data, end to end, offline.",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from landscape_cli import store
 from landscape_cli.analyse.subject import Subject, of_profile
 from landscape_cli.errors import LandscapeError
-from landscape_cli.report.reading import MAX_BYTES, read_report
+from landscape_cli.report.reading import MAX_BYTES, STDIN, read_report
 
 
 def read_subjects(path: str, wanted: Collection[str] = ()) -> list[Subject]:
@@ -19,9 +19,21 @@ def read_subjects(path: str, wanted: Collection[str] = ()) -> list[Subject]:
         LandscapeError: it cannot be read, or is neither a run file nor a JSON report.
     """
     if path == "-":
-        return read_report(_decoded(sys.stdin.buffer.read(MAX_BYTES + 1), "stdin"), "stdin")
+        return read_report(_decoded(sys.stdin.buffer.read(MAX_BYTES + 1), STDIN), STDIN)
     content = _text_of(Path(path))
     return [of_profile(path, store.load(path), wanted)] if content is None else read_report(content, path)
+
+
+def each_subject(paths: Sequence[str], wanted: Collection[str] = ()) -> Iterator[Subject]:
+    """The runs of all files, one file in memory at a time.
+
+    Raises:
+        LandscapeError: one is named twice, or cannot be read.
+    """
+    twice = [path for i, path in enumerate(paths) if path in paths[:i]]
+    if twice:
+        raise LandscapeError(f"{twice[0]} is given twice", "name each run once")
+    return (subject for path in paths for subject in read_subjects(path, wanted))
 
 
 def _text_of(file: Path) -> str | None:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from landscape_cli.analyse.gate import Outcome
+from landscape_cli.report.columns import aligned
 from landscape_cli.report.github import to_github
 from landscape_cli.report.json import FORMAT_VERSION, plain_values
 from landscape_cli.report.junit import to_junit
@@ -18,16 +19,11 @@ from landscape_cli.report.outcomes import Outcomes, row, summary
 
 def to_text(outcomes: Outcomes) -> str:
     """One line per rule, under the name of each run where there are several, and the last line."""
-    rows = [row(outcome) for outcome in outcomes]
-    widths = [max((len(cells[i]) for cells in rows), default=0) for i in range(4)]
+    lines = aligned([row(outcome) for outcome in outcomes])
     files = list(dict.fromkeys(outcome.file for outcome in outcomes))
-    lines = []
-    for file in files:
-        lines += [plain(file)] if len(files) > 1 else []
-        for outcome, cells in zip(outcomes, rows, strict=True):
-            if outcome.file == file:
-                padded = [cell.ljust(width) for cell, width in zip(cells, widths, strict=False)]
-                lines.append("  ".join([*padded, cells[4]]).rstrip())
+    if len(files) > 1:
+        pairs = list(zip(outcomes, lines, strict=True))
+        lines = [line for file in files for line in (plain(file), *[text for o, text in pairs if o.file == file])]
     return "\n".join([*lines, summary(outcomes)]) + "\n"
 
 

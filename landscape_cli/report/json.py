@@ -22,6 +22,11 @@ def to_json(runs: list[Run]) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
+def to_ndjson(runs: list[Run]) -> str:
+    """One JSON object a line and run, for `jq`."""
+    return "".join(json.dumps(run_as_json(run), allow_nan=False) + "\n" for run in runs)
+
+
 def run_as_json(run: Run) -> dict[str, Any]:
     """One run: its file, provenance, tree of statistics, and under `comparison` what they may be held against."""
     subject = {

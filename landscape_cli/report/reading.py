@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
 from landscape_cli.analyse.paths import ITSELF
@@ -16,12 +17,13 @@ from landscape_cli.report.json import FORMAT_VERSION
 BRANCHES = ("centre", "planes", "gradient", "hessian", "learning_rate", "sharpness", "verdict", "checks")
 FIELDS = ("value", "stderr", "status", "bound", "low", "high")
 MAX_BYTES = 256 << 20
+STDIN = "stdin"  # the source of what was piped: its runs keep the names they had
 DEPTH = 32  # of a tree: more than any report has
 T = TypeVar("T")
 
 
 def read_report(text: str, source: str) -> list[Subject]:
-    """The runs of a JSON report; `source` is what errors call it.
+    """The runs of a JSON report; `source` is what errors call it, and the name of a run that is alone in a file.
 
     Raises:
         LandscapeError: it is empty, no JSON, no report, or one of a newer format.
@@ -41,7 +43,8 @@ def read_report(text: str, source: str) -> list[Subject]:
     if version > FORMAT_VERSION:
         what = f"{source} is a report of format {version}, newer than {FORMAT_VERSION}"
         raise LandscapeError(what, "install the landscape that wrote it, or a later one")
-    return [_subject(run, source) for run in runs]
+    subjects = [_subject(run, source) for run in runs]
+    return subjects if source == STDIN or len(subjects) > 1 else [replace(subjects[0], file=source)]
 
 
 def _refuse(name: str) -> float:

@@ -1,0 +1,80 @@
+"""`landscape compare`: runs side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from landscape_cli.analyse.compare import Comparison, apart, order
+from landscape_cli.analyse.compare import compare as compared_with
+from landscape_cli.analyse.gate import CONFIDENCE
+from landscape_cli.analyse.policy import confident, share
+from landscape_cli.analyse.subject import Subject
+from landscape_cli.cli.console import CONSOLE, common
+from landscape_cli.cli.output import emit, refuse_to_overwrite
+from landscape_cli.cli.subjects import each_subject
+from landscape_cli.errors import ExitCode, LandscapeError
+from landscape_cli.report.compare import COMPARE_FORMATS, Compared
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option("--metric", "metrics", multiple=True, metavar="NAME", help="This metric; repeat; `all` for every one.")
+@click.option("--sort", metavar="NAME", help="The runs by this metric, lowest first; -NAME highest first.")
+@click.option("--tolerance", default="0", help="What is no difference, relative to the first run: 5%.")
+@click.option("--confidence", type=float, default=CONFIDENCE, help=f"Of the intervals; {CONFIDENCE:.4f} unless given.")
+@click.option("--exit-code", "coded", is_flag=True, help="Exit 1 where a metric differs, 3 where none can be compared.")
+@click.option("--format", "name", type=click.Choice([*COMPARE_FORMATS]), default="text", show_default=True)
+@click.option("-o", "--output", default="-", help="A file instead of stdout.")
+@click.option("--force", is_flag=True, help="Overwrite an existing output.")
+@common
+def compare(
+    runs: tuple[str, ...],
+    metrics: tuple[str, ...],
+    sort: str | None,
+    tolerance: str,
+    confidence: float,
+    coded: bool,
+    name: str,
+    output: str,
+    force: bool,
+) -> int:
+    """Put RUNS (run files, JSON reports, or - for one on stdin) side by side, each against the first.
+
+    What about them is not alike is told first. Two numbers differ where their difference is beyond its own interval,
+    taken sample group by sample group where both were measured over the same samples. With -q only what differs is
+    printed, and nothing where nothing does.
+    """
+    refuse_to_overwrite([Path(run) for run in runs], output)
+    subjects = named_apart(list(each_subject(runs, [])))
+    if len(subjects) < 2:
+        raise LandscapeError("there is one run, and nothing to compare it with", "give two runs or more")
+    if sort:
+        subjects = order(subjects, sort.removeprefix("-"), sort.startswith("-"))
+    asked = [*metrics, *([sort.removeprefix("-")] if sort and metrics else [])]
+    rows = compared_with(subjects, asked, confident(confidence), share(tolerance))
+    shown = [row for row in rows if row.differs] if CONSOLE.quiet else rows
+    if shown or not CONSOLE.quiet:
+        emit(COMPARE_FORMATS[name](Compared([s.file for s in subjects], shown, apart(subjects, rows))), output, force)
+    return _code(rows) if coded else ExitCode.OK
+
+
+def named_apart(subjects: Sequence[Subject]) -> list[Subject]:
+    """The runs, each under a name of its own.
+
+    Raises:
+        LandscapeError: two of them have the same name.
+    """
+    files = [subject.file for subject in subjects]
+    twice = [file for i, file in enumerate(files) if file in files[:i]]
+    if twice:
+        raise LandscapeError(f"two runs are called {twice[0]}", "name each run once; in a report change its `file`")
+    return list(subjects)
+
+
+def _code(rows: Sequence[Comparison]) -> int:
+    """1 where a metric differs, else 3 where one could not be compared."""
+    unknown = any(change.differs is None for row in rows for change in row.changes)
+    return ExitCode.FAILED if any(row.differs for row in rows) else ExitCode.INCONCLUSIVE if unknown else ExitCode.OK
