@@ -12,7 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, surface_of
+from problems import (
+    CONSTANT,
+    HIMMELBLAU,
+    MONKEY_SADDLE,
+    SKEW,
+    UNEVEN,
+    deviations,
+    mirrored,
+    rows,
+    scaled,
+    surface_of,
+    swapped,
+)
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.convexity import convexity, hessian_map
@@ -20,8 +32,6 @@ from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Surface
 
 Floats = NDArray[np.float64]
-SKEW = np.array([[4.0, 3.0], [3.0, 9.0]])
-UNEVEN = [-1.0, -0.7, -0.1, 0.0, 0.5, 0.6, 1.3]
 
 
 def quadratic(h: Floats) -> Callable[[Any, Any], Any]:
@@ -130,47 +140,30 @@ def test_values_and_errors_are_those_of_the_polynomial_through_all_nine_points(s
 
 def test_a_large_grid_in_chunks_gives_what_its_rows_give_alone() -> None:
     surface = surface_of(HIMMELBLAU.loss, "-5:5:60", "-5:5:70", noise=1.0, groups=64)
-    whole = hessian_map(surface)
-    rows = [
-        hessian_map(replace(
-            surface, x=replace(surface.x, values=surface.x.values[i : i + 3]), loss=surface.loss[i : i + 3],
-            loss_groups=surface.loss_groups[i : i + 3], measured=surface.measured[i : i + 3],
-        )) for i in range(58)
-    ]  # fmt: skip
+    whole, alone = hessian_map(surface), [hessian_map(part) for part in rows(surface, 3)]
     for name in ("lowest", "highest", "error", "rounding"):
-        np.testing.assert_array_equal(getattr(whole, name), np.concatenate([getattr(r, name) for r in rows]))
+        np.testing.assert_array_equal(getattr(whole, name), np.concatenate([getattr(part, name) for part in alone]))
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.01, 100), st.floats(-50, 50), st.integers(0, 99))
 def test_scaling_and_shifting_the_loss_change_no_share(scale: float, shift: float, seed: int) -> None:
     surface = surface_of(MONKEY_SADDLE.loss, UNEVEN, "-1:1:9", gram=SKEW, noise=0.3, groups=8, seed=seed)
-    other = replace(surface, loss=scale * surface.loss + shift, loss_groups=scale * surface.loss_groups + shift)
-    assert shares(other) == shares(surface)
+    assert shares(scaled(surface, scale, shift)) == shares(surface)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_mirrored_and_swapped_axes_change_no_share(seed: int) -> None:
     surface = surface_of(MONKEY_SADDLE.loss, UNEVEN, "-1:2:9", gram=SKEW, noise=0.3, groups=8, seed=seed)
-    assert surface.y is not None
-    mirrored = replace(
-        surface, x=replace(surface.x, values=-surface.x.values[::-1]), gram=SKEW * [[1, -1], [-1, 1]],
-        loss=surface.loss[::-1], loss_groups=surface.loss_groups[::-1],
-    )  # fmt: skip
-    swapped = replace(
-        surface, x=surface.y, y=surface.x, gram=SKEW[::-1, ::-1], loss=surface.loss.T,
-        loss_groups=surface.loss_groups.transpose(1, 0, 2), measured=surface.measured.T,
-    )  # fmt: skip
-    assert shares(mirrored) == shares(swapped) == shares(surface)
+    assert shares(mirrored(surface)) == shares(swapped(surface)) == shares(surface)
     for name in ("lowest", "highest", "error"):
-        one, other = getattr(hessian_map(surface), name), getattr(hessian_map(mirrored), name)
+        one, other = getattr(hessian_map(surface), name), getattr(hessian_map(mirrored(surface)), name)
         np.testing.assert_array_equal(other[::-1], one)
 
 
 @pytest.mark.parametrize(("factor", "convex", "certain"), [(-2.02, 0, 0), (-1.98, 1, 0), (1.98, 1, 0), (2.02, 1, 1)])
 def test_two_standard_errors_decide(factor: float, convex: float, certain: float) -> None:
-    own = np.random.default_rng(0).normal(size=16)
-    own = (own - own.mean()) / own.std(ddof=1) * 4  # of standard error 1
+    own = deviations()
     surface = surface_of(
         lambda x: 3 - x + 0.1 * factor * x**2 / 2, "-1:1:9", noise=lambda x: 100 * own[::-1] + 0.1 * own * x**2 / 2,
         groups=16,

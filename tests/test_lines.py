@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from problems import CONSTANT, surface_of
+from problems import CONSTANT, deviations, mirrored, number, scaled, surface_of
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.lines import asymmetry, between_checkpoints, path_statistics
@@ -21,14 +21,6 @@ from landscape_cli.profile import Estimate, PlaneRecord, Surface
 
 Floats = NDArray[np.float64]
 PATH = "-0.5:1.5:41"  # steps of 0.05; 0 and 1 are points
-
-
-def number(found: Any) -> float:
-    """The value of an estimate that must have one."""
-    assert isinstance(found, Estimate)
-    assert found.status == "ok"
-    assert found.value is not None
-    return found.value
 
 
 def barrier(surface: Surface) -> dict[str, Any]:
@@ -177,8 +169,7 @@ def test_bumps_by_hand(losses: list[float], holds: int, bump: float, start: floa
 
 
 def test_a_rise_counts_from_its_own_paired_error_on() -> None:
-    own = np.random.default_rng(0).normal(size=16)
-    own = (own - own.mean()) / own.std(ddof=1) * 4  # of standard error 1
+    own = deviations()
     common, sure = 100 * own[::-1], jackknife.student(15)
     for factor, holds in ((1.001, 0), (0.999, 1)):
         surface = at_points(
@@ -257,13 +248,7 @@ def test_a_valley_s_sides_are_compared_at_a_quarter_half_and_all_of_the_window()
 @given(st.floats(0.01, 100), st.floats(-50, 50))
 def test_mirrored_it_changes_sign_and_scaled_its_size(scale: float, shift: float) -> None:
     surface = surface_of(lambda x: x**2 + 0.3 * x**3, "-1:2:31", noise=0.1, groups=8)
-    mirrored = replace(
-        surface, x=replace(surface.x, values=-surface.x.values[::-1]), loss=scale * surface.loss[::-1] + shift,
-        loss_groups=scale * surface.loss_groups[::-1] + shift, centre=replace(
-            surface.centre, loss=scale * surface.centre.loss + shift,
-            loss_groups=scale * surface.centre.loss_groups + shift),
-    )  # fmt: skip
-    for one, other in zip(asymmetry(surface), asymmetry(mirrored), strict=True):
+    for one, other in zip(asymmetry(surface), asymmetry(scaled(mirrored(surface), scale, shift)), strict=True):
         assert other["t"] == one["t"]
         assert number(other[ITSELF]) == pytest.approx(-scale * number(one[ITSELF]), rel=1e-6)
         assert other[ITSELF].stderr == pytest.approx(scale * one[ITSELF].stderr, rel=1e-6)
