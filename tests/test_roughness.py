@@ -70,6 +70,7 @@ def test_the_lines_of_both_directions_count_by_their_ranges() -> None:
         ([3, 0, 1, 0, 3], 2 / 3),
         ([3, 0, 1, 0.5, 3], 1 / 3),  # only the smaller side of the bump is beyond need
         ([1, 0, 1, 0, 1, 0], 4.0),  # TV 5, first + last - 2·min = 1
+        ([0.3, 0.1 + 0.2, 0.3], 0.0),  # a hill of rounding
     ],
 )
 def test_a_line_by_hand(losses: list[float], exact: float) -> None:
@@ -292,6 +293,7 @@ def test_without_two_neighbours_there_is_none() -> None:
     surface = surface_of(lambda x: np.where(x.astype(int) % 2 == 0, 1.0, np.nan), list(range(6)))
     assert estimate(surface) == Estimate.missing("not finite")
     assert estimate(replace(surface, measured=np.arange(6) < 3)) == Estimate.missing("not measured")
+    assert estimate(surface_of(lambda x: 1 / (x > 0), [0.0, 1.0])) == Estimate.missing("not finite")
 
 
 @pytest.mark.parametrize("corner", [1e30, 1e200, np.inf, np.nan])
@@ -304,7 +306,15 @@ def test_numpy_is_not_heard_at_a_huge_corner(corner: float) -> None:
         roughness(surface)
 
 
-def test_one_group_has_no_error_and_every_reversal_counts() -> None:
-    surface = surface_of(lambda x: np.sin(9 * x), "-1:1:21", noise=0.1, groups=1)
+@pytest.mark.parametrize("sizes", [[4], [4, 0, 0]])
+def test_one_group_has_no_error_and_every_reversal_counts(sizes: list[float]) -> None:
+    surface = surface_of(lambda x: np.sin(9 * x), "-1:1:21", noise=0.1, groups=len(sizes), sizes=sizes)
     assert estimate(surface).stderr is None
     assert number(surface) == pytest.approx(by_hand(surface))
+    assert number(surface) > 1.0
+
+
+def test_two_groups_have_an_error() -> None:
+    surface = surface_of(lambda x: np.sin(9 * x), "-1:1:81", noise=1.0, groups=2)
+    alone = replace(surface.centre, group_sizes=np.ones(1))
+    assert number(surface) < number(replace(surface, loss_groups=surface.loss[:, None], centre=alone)) / 10
