@@ -100,6 +100,16 @@ def test_without_noise_it_is_all_or_nothing(function: Any, share: float, gram: F
 def test_what_is_flat_is_not_certainly_convex() -> None:
     assert shares(surface_of(lambda x, y: 7 + 3 * x - 0.1 * y, UNEVEN, "-1:1:101", gram=SKEW)) == (1.0, 0.0)
     assert shares(surface_of(quadratic(np.eye(2)), UNEVEN, "-1:1:101", gram=SKEW)) == (1.0, 1.0)
+    assert shares(surface_of(lambda x, y: 0 * x * y, UNEVEN, "-1:1:5")) == (1.0, 0.0)  # not even rounding
+
+
+@pytest.mark.parametrize("slope", [0.1, 0.3, 0.7, -0.1, -1.3])
+def test_a_ramp_through_zero_is_convex_up_to_the_rounding_of_its_largest_losses(slope: float) -> None:
+    assert shares(surface_of(lambda x: slope * x, UNEVEN)) == (1.0, 0.0)
+
+
+def test_one_group_has_no_error_and_the_sign_alone_decides() -> None:
+    assert shares(surface_of(lambda x: x**3, "-1:1:21", groups=1)) == (10 / 19, 9 / 19)
 
 
 def test_a_cubic_is_convex_on_one_side() -> None:
@@ -159,6 +169,8 @@ def test_mirrored_and_swapped_axes_change_no_share(seed: int) -> None:
     for name in ("lowest", "highest", "error"):
         one, other = getattr(hessian_map(surface), name), getattr(hessian_map(mirrored(surface)), name)
         np.testing.assert_array_equal(other[::-1], one)
+    bounds = [hessian_map(s).rounding for s in (surface, mirrored(surface))]
+    np.testing.assert_allclose(bounds[1][::-1], bounds[0], rtol=1e-12)
 
 
 @pytest.mark.parametrize(("factor", "convex", "certain"), [(-2.02, 0, 0), (-1.98, 1, 0), (1.98, 1, 0), (2.02, 1, 1)])
@@ -220,8 +232,9 @@ def test_the_smallest_grids(x: Any, y: Any, status: str) -> None:
 def test_nothing_finite_and_nothing_measured_are_told_apart() -> None:
     nowhere = surface_of(lambda x, y: x + y + np.nan, "-1:1:5", "-1:1:5")
     assert convexity(nowhere)["convex_fraction"][ITSELF] == Estimate.missing("not finite")
-    unmeasured = replace(nowhere, measured=np.zeros((5, 5), dtype=bool))
-    assert convexity(unmeasured)["convex_fraction"][ITSELF] == Estimate.missing("not measured")
+    for measured in (np.zeros((5, 5), dtype=bool), np.eye(5, dtype=bool)):
+        unmeasured = replace(nowhere, measured=measured)
+        assert convexity(unmeasured)["convex_fraction"][ITSELF] == Estimate.missing("not measured")
 
 
 @pytest.mark.parametrize("corner", [1e30, 1e200, np.inf, np.nan])

@@ -92,6 +92,13 @@ def test_the_error_is_paired_and_in_the_slope_s_unit() -> None:
     assert found[ITSELF].stderr == pytest.approx(found["rise"].stderr / 0.2)
 
 
+def test_two_groups_have_an_error_and_one_has_none() -> None:
+    two = surface_of(step(3.0, 0.25), "-1:1:21", noise=lambda x: np.array([1.0, -1.0]) * (x > 0.25), groups=2)
+    assert cliff(two)["rise"].stderr == pytest.approx(1.0)
+    one = replace(two, centre=replace(two.centre, group_sizes=np.array([2.0, 0.0])))
+    assert cliff(one)["rise"].stderr is None
+
+
 def test_infinite_neighbours_are_counted_apart() -> None:
     def walled(x: Any, y: Any) -> Any:
         return np.where(x + y > 1.5, np.inf, np.where(x + y < -1.5, np.nan, step(1.0, 0.05)(x) + 0 * y))
@@ -106,7 +113,7 @@ def test_infinite_neighbours_are_counted_apart() -> None:
     assert across > 0
     assert number(found["infinite_neighbours"]) == across
     assert number(found[ITSELF]) == pytest.approx(1 / 0.2)
-    assert found[ITSELF].bound == "lower"
+    assert found[ITSELF].bound == found["rise"].bound == "lower"
 
 
 def test_a_cliff_of_points_not_yet_measured_is_no_cliff() -> None:
@@ -137,6 +144,14 @@ def test_a_ramp_is_a_plateau_where_half_the_window_rises_by_a_hundredth(half: fl
         limits = FLAT * (1 + np.abs(level.loss))
         assert plateau(surface) == pytest.approx(float((slope * half <= limits).mean()))
         assert abs(plateau(surface) - share) <= 0.5
+
+
+def test_what_rises_by_just_a_hundredth_is_a_plateau() -> None:
+    assert plateau(surface_of(lambda x: FLAT * x, "-1:1:3", groups=1)) == 1.0
+
+
+def test_two_points_have_a_slope() -> None:
+    assert plateau(surface_of(lambda x: x, "-1:1:2")) == 0.0
 
 
 def test_the_axes_add() -> None:
