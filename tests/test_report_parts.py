@@ -201,9 +201,25 @@ def test_names_mean_the_first_plane_and_split() -> None:
     assert named(tree, "s.m") == ("planes.p.a.s.m.0", one)
     assert named(tree, "s.m.1") == ("planes.p.a.s.m.1", two)
     assert named(tree, "p.s.m.1") == ("planes.p.a.s.m.1", two)
-    assert named(tree, "planes.p.a.s.m.1") == ("planes.p.a.s.m.1", two)
-    with pytest.raises(LandscapeError, match="unknown metric"):
-        named(tree, "s")
+    for name in ("a.s.m.1", "p.a.s.m.1", "planes.p.a.s.m.1"):
+        assert named(tree, name) == ("planes.p.a.s.m.1", two)
+    assert named({"hessian": {"top": [one]}}, "hessian.top") == ("hessian.top.0", one)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("s.n", "s.m"), ("centre.los", "centre.loss or centre.b.loss"), ("t.m", "s.m"), ("qqq", None)],
+)
+def test_an_unknown_name_is_refused_by_the_nearest_short_ones(name: str, near: str | None) -> None:
+    one = Estimate.of(1.0)
+    planes = {"p": {"a": {"s": {"m": [one, one]}}}, "far": {"a": {"t": {"m": one}}}}
+    tree = {"centre": {"a": {"loss": one}, "b": {"loss": one}}, "planes": planes}
+    with pytest.raises(LandscapeError, match=f"unknown metric: {name}") as refused:
+        named(tree, name)
+    meant = f"did you mean {near}? " if near else ""
+    assert refused.value.hint == f"{meant}landscape report RUN --format csv shows the name of each"
+    with pytest.raises(LandscapeError):
+        named({"hessian": {"top": [one]}}, name)
 
 
 # --- parts of a report made by hand
