@@ -204,7 +204,7 @@ def test_a_minimum_outside_the_window_is_none_inside() -> None:
 # ---------------------------------------------------------------- degenerate surfaces
 
 
-@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize("shift", [*SHIFTS, (0.125, 0.375), (-0.375, 0.125), (0.0625, -0.375)])
 @pytest.mark.parametrize("turn", [False, True])
 def test_a_monkey_saddle_is_one_on_and_off_the_grid(shift: tuple[float, float], turn: bool) -> None:
     surface = sampled(Landscape(MONKEY_SADDLE.loss, (-1, 1), (-1, 1)), (41, 41), shift)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape_cli.analyse.local_fit import grid_indices
-from landscape_cli.analyse.plateau import plateaus
+from landscape_cli.analyse.plateau import joined, plateaus
 from landscape_cli.analyse.resolution import MADE_BY_GRID, is_noise, is_round, second_difference
 from landscape_cli.analyse.significance import Kept
 from landscape_cli.analyse.subgrid import Places, refine
@@ -17,7 +17,7 @@ from landscape_cli.profile import Floats, Surface
 
 KINDS = {1: "minimum", -1: "maximum", 0: "saddle", 2: "monkey saddle"}
 SADDLE, MONKEY = 0, 2
-APART = 0.25  # of a grid step: saddles whose places agree to that are one
+APART = 0.25  # of a grid step: saddles whose places agree to half of that are one
 DEGENERATE = 0.1  # of a second difference: where curvature vanishes and saddles are one, it is a monkey saddle
 
 
@@ -159,10 +159,17 @@ def _is_monkey(
 def _without_doubles(points: Points) -> Points:
     """Saddles at one place are one: the grid makes two of a monkey saddle that lies between its points."""
     fitted = np.flatnonzero(points.places.fitted & (points.kind == SADDLE))
-    cells = np.rint(points.places.steps[fitted] / APART)
-    _, first, inverse = np.unique(cells, axis=0, return_index=True, return_inverse=True)
-    leader = np.arange(len(points.kind))
-    leader[fitted] = fitted[first[inverse.ravel()]]
+    places = points.places.steps[fitted] / APART
+    pairs = [_first_in_cell(places + shift) for shift in ((0.0, 0.0), (0.0, 0.5), (0.5, 0.0), (0.5, 0.5))]
+    leader = joined(len(points.kind), fitted[np.concatenate(pairs, axis=1)].astype(np.int32)).astype(np.intp)
     many = np.bincount(leader, minlength=len(leader)) > 1
     kind = np.where(many & (points.places.curvature < DEGENERATE * points.bend), MONKEY, points.kind)
     return replace(points, kind=kind.astype(np.int8)).merged(leader)
+
+
+def _first_in_cell(places: Floats) -> NDArray[np.intp]:
+    """(k, 2) -> (2, k) each place's number, and that of the first in its unit cell. Places that are half a cell apart
+    share one of the cells that are shifted by halves.
+    """
+    _, first, inverse = np.unique(np.floor(places), axis=0, return_index=True, return_inverse=True)
+    return np.stack([np.arange(len(places)), first[inverse.ravel()]])
