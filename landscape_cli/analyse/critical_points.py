@@ -74,14 +74,11 @@ class Points:
     position: NDArray[np.intp]
 
     def merged(self, leader: NDArray[np.intp]) -> Points:
-        """Points with one leader, the most persistent of them, as one; its place is one that was fitted."""
-        keep, best = leader == np.arange(len(leader)), np.arange(len(leader))
-        best[leader[self.places.fitted]] = np.flatnonzero(self.places.fitted)
-        best = np.where(self.places.fitted, np.arange(len(leader)), best)[keep]
-        confirmed = np.bincount(leader[self.confirmed], minlength=len(leader))[keep] > 0
+        """Points with one leader, the most persistent of them, as that one."""
+        keep = leader == np.arange(len(leader))
         position = (np.cumsum(keep) - 1)[leader[self.position]]
-        rest = (self.inner[keep], self.bend[keep], confirmed, position)
-        return Points(self.role[keep], self.kind[keep], self.places.those(best), *rest)
+        rest = (self.inner[keep], self.bend[keep], self.confirmed[keep], position)
+        return Points(self.role[keep], self.kind[keep], self.places.those(keep), *rest)
 
     def ending(self, which: Bools) -> Bools:
         """[k] where one of these roles ends."""
