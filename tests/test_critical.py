@@ -215,6 +215,20 @@ def test_a_monkey_saddle_is_one_on_and_off_the_grid(shift: tuple[float, float], 
     assert point["loss"].value == pytest.approx(0, abs=1e-9)
 
 
+def test_saddles_two_steps_apart_are_two() -> None:
+    found = critical_statistics(surface_of(lambda x, y: x**4 / 4 - x**2 / 2 - y**2, "-4:6:11", "-5:5:11", groups=2))
+    saddles = [p["x"] for p in inside(found, resolved=False) if p["kind"] == "saddle" and p["refined"]]
+    assert sorted(saddles) == pytest.approx([-1, 1])
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_flat_channel_to_the_edge_has_no_minimum_inside(groups: int) -> None:
+    found = critical_statistics(
+        surface_of(lambda x, y: y**2 + np.maximum(0, -x - 0.5), "-1:1:21", "-1:1:21", groups=groups)
+    )
+    assert not inside(found, resolved=False)
+
+
 def test_a_constant_has_no_critical_point() -> None:
     found = critical_statistics(surface_of(CONSTANT.loss, "-1:1:21", "-1:1:11"))
     assert found["critical_points"] == found["merge_tree"] == []
@@ -227,6 +241,7 @@ def test_a_ramp_has_critical_points_at_the_border_alone(degrees: int) -> None:
     found = critical_statistics(surface_of(lambda x, y: 100 + a * x + b * y, "-1:1:31", "-1:1:21"))
     assert inside(found, resolved=False) == []
     assert len(found["critical_points"]) == 2
+    assert all(p["resolved"] for p in found["critical_points"])
 
 
 def test_a_flat_region_is_one_point() -> None:

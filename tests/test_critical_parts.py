@@ -11,9 +11,11 @@ from problems import UNEVEN, deviations, surface_of
 
 from landscape_cli.analyse.jackknife import student
 from landscape_cli.analyse.local_fit import LocalFit, grid_indices, is_kind, newton_step
+from landscape_cli.analyse.persistence import minimum_pairs
 from landscape_cli.analyse.resolution import NOISY, is_noise, is_round, second_difference
-from landscape_cli.analyse.significance import CHUNK, FALSE_RATE, difference_errors, significant
+from landscape_cli.analyse.significance import CHUNK, FALSE_RATE, difference_errors, kept_pairs, significant
 from landscape_cli.analyse.subgrid import refine
+from landscape_cli.analyse.triangulation import triangulate
 from landscape_cli.profile import Surface
 
 Floats = NDArray[np.float64]
@@ -82,6 +84,41 @@ def test_many_differences_have_the_errors_they_have_alone() -> None:
     apart = np.diff(surface.loss_groups, axis=0)
     exact = apart.std(axis=1, ddof=1) / 2
     np.testing.assert_allclose(difference_errors(surface, first, first + 1), exact)
+
+
+def kept(losses: list[float], least: float = 0.0, groups: int = 1) -> Any:
+    """The minima of a line of these losses."""
+    surface = surface_of(lambda x: np.array(losses)[x.astype(int)], list(range(len(losses))), groups=groups)
+    return kept_pairs(surface, minimum_pairs(triangulate(surface.loss, surface.finite)), least)
+
+
+WELL = [8.0, 4.5, 2, 0.5, 0, 0.5, 2, 4.5, 8, 12.5]  # a parabola of second difference 1
+
+
+def test_a_minimum_is_steep_by_the_second_difference_at_either_end_and_an_essential_one_by_its_own() -> None:
+    """The way out of the well leads over a peak of second difference 12: 12.5 / 12 < 3, and 12.5 / 1 > 10."""
+    alone, first_of_two = kept([*WELL, 5, 6]), kept([*WELL, 5, 0, -5, -10, -5])
+    assert alone.ratio[0] == first_of_two.ratio[1] == pytest.approx(12.5 / 12)
+    assert (alone.pairs.essential[0], first_of_two.pairs.essential[1]) == (True, False)
+    assert (alone.steep[0], first_of_two.steep[1]) == (True, False)
+    assert not kept([6, 3, 0, 3, 6, 3]).steep[0]  # 6 / 6
+    assert kept([9, 6, 3, 0, 3, 6, 9, 12, 15, 18, 21, 24]).steep[0]  # 24 / 6
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_only_what_is_higher_than_asked_and_than_rounding_is_kept(groups: int) -> None:
+    losses = [9.0, 0, 3, 1, 9]
+    for least, depths in ((0.0, [9, 2]), (1.99, [9, 2]), (2.0, [9]), (9.0, [])):
+        found = kept(losses, least, groups)
+        assert (found.persistence.tolist(), found.dropped) == (depths, 0)
+    assert len(kept([3.0, 3 + 1e-12, 3], 0.0, groups).persistence) == 0
+
+
+def test_what_noise_makes_is_dropped_and_counted() -> None:
+    surface = surface_of(lambda x: np.array([9.0, 0, 1.001, 1, 9])[x.astype(int)], list(range(5)), noise=0.1, groups=8)
+    surface.loss[...] = [9.0, 0, 1.001, 1, 9]
+    pairs = minimum_pairs(triangulate(surface.loss, surface.finite))
+    assert [kept_pairs(surface, pairs, least).dropped for least in (0.0, 0.5)] == [1, 0]
 
 
 # --- second differences
@@ -319,3 +356,8 @@ def test_what_is_not_sought_stays_on_the_grid() -> None:
     assert found.fitted.tolist() == [False, True]
     np.testing.assert_allclose(found.place, [[0, 0], [0.3, 0]], atol=1e-9)
     np.testing.assert_allclose(found.loss, [0.09, 0], atol=1e-12)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_the_curvature_has_no_sign(sign: int) -> None:
+    assert refined(lambda x: sign * (x - 0.3) ** 2, sign=sign).curvature[0] == pytest.approx(2.0)

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 from problems import HIMMELBLAU, PROBLEMS, quadratic, surface_of, swapped
 
 from landscape_cli.analyse.paths import ITSELF, flatten
-from landscape_cli.analyse.statistics import PLANE_STATISTICS, centre_statistics, statistics
+from landscape_cli.analyse.statistics import PLANE_STATISTICS, centre_statistics, plane_statistics, statistics
 from landscape_cli.profile import Bound, Estimate, PlaneRecord, Profile, Provenance, Status, Surface
 from landscape_cli.report import formats
 from landscape_cli.report.run import Run
+from landscape_cli.section import Section
 
 GRAM = np.array([[4.0, 1.0], [1.0, 2.0]])
 
@@ -65,7 +66,19 @@ def test_the_names_are_those_of_the_design() -> None:
 
 def test_what_has_not_been_measured_of_the_full_space_is_none() -> None:
     tree = statistics(plane_and_line())
-    assert [tree[name] for name in ("gradient", "hessian", "sharpness", "verdict")] == [None] * 4
+    names = ("gradient", "hessian", "sharpness", "learning_rate", "verdict")
+    assert [tree[name] for name in names] == [None] * 5
+    begun = replace(plane_and_line(), sections={name: Section({}, "") for name in names[:3]})
+    assert [statistics(begun)[name] for name in names] == [None] * 5
+
+
+def test_a_line_between_checkpoints_has_its_barrier_and_another_has_none() -> None:
+    surface = surface_of(lambda t: 4 * t * (1 - t), "0:1:5")
+    for recipe, there in (({"kind": "checkpoint"}, True), ({"kind": "random"}, False)):
+        plane = PlaneRecord("main", np.eye(1), (recipe,), {}, "", {"train": surface})
+        found = plane_statistics(plane)["train"]
+        assert ("barrier" in found, "monotone" in found) == (there, there)
+        assert not there or found["barrier"][ITSELF].value == pytest.approx(1.0)
 
 
 def test_the_numbers_of_a_split_are_those_of_its_own_surface() -> None:
@@ -100,6 +113,12 @@ def test_the_weight_penalty_is_told_where_the_job_names_a_weight_decay(decay: fl
     found = statistics(profile)["centre"]["train"]
     assert ("weight_penalty" in found) is there
     assert not there or found["weight_penalty"].value == 0.25
+
+
+@pytest.mark.parametrize(("held", "exact"), [(0.0, Estimate(0.0)), ("much", Estimate.missing("not measured"))])
+def test_a_weight_penalty_of_nothing_is_a_number_and_a_word_is_none(held: Any, exact: Estimate) -> None:
+    profile = profile_of({"weight_decay": 1e-4, "weight_penalty": held}, main=surface_of(lambda x: x, "-1:1:5"))
+    assert statistics(profile)["centre"]["train"]["weight_penalty"] == exact
 
 
 def test_flatten_gives_an_estimate_inside_a_dict_the_dict_s_own_name() -> None:

@@ -94,7 +94,7 @@ class Points:
         basins, hills = (self.ending(~roles.extremum & side) for side in (roles.rising, ~roles.rising))
         inside = self.inner & (self.ending(~roles.extremum & roles.enclosed) | (basins & hills))
         saddle = np.isin(self.kind, (SADDLE, MONKEY))
-        at_border: Bools = ~np.where(saddle, inside, self.inner & roles.enclosed[self.role])
+        at_border: Bools = ~np.where(saddle, inside, roles.enclosed[self.role])
         return at_border
 
     def resolved(self, roles: Roles) -> Bools:
