@@ -188,9 +188,10 @@ def test_false_minima_are_there_and_unresolved(aspect: float, false: int) -> Non
     assert sum(p["kind"] == "minimum" for p in inside(found, resolved=False)) > false
 
 
-def test_where_the_grid_is_too_coarse_nothing_is_resolved() -> None:
+@pytest.mark.parametrize("groups", [1, 2])
+def test_where_the_grid_is_too_coarse_nothing_is_resolved(groups: int) -> None:
     """Two points for each of Rastrigin's waves: 81 minima are seen."""
-    found = critical_statistics(sampled(LANDSCAPES["rastrigin"], (21, 21)))
+    found = critical_statistics(sampled(LANDSCAPES["rastrigin"], (21, 21), groups=groups))
     assert found["counts"]["minima"] == found["counts"]["saddles"] == found["counts"]["maxima"] == 0
     assert found["counts"]["unresolved"] > 60
 
@@ -242,6 +243,20 @@ def test_a_ramp_has_critical_points_at_the_border_alone(degrees: int) -> None:
     assert inside(found, resolved=False) == []
     assert len(found["critical_points"]) == 2
     assert all(p["resolved"] for p in found["critical_points"])
+
+
+def test_what_lies_at_the_border_needs_no_polynomial_to_be_resolved() -> None:
+    found = critical_statistics(surface_of(lambda x, y: x**2 + 2 * y**2, "-1:1:21", "-1:1:21", groups=2))
+    border = [p for p in found["critical_points"] if p["at_border"]]
+    assert len(border) == 7  # four corners, and the three passes that join them
+    assert all(p["resolved"] and not p["refined"] for p in border)
+
+
+def test_a_point_of_the_edge_keeps_its_place() -> None:
+    """The polynomial's own minimum lies 0.3 steps inside."""
+    found = critical_statistics(surface_of(lambda x, y: (x + 0.97) ** 2 + y**2, "-1:1:21", "-1:1:21", groups=2))
+    (point,) = [p for p in found["critical_points"] if p["kind"] == "minimum"]
+    assert (point["x"], point["at_border"], point["refined"]) == (-1.0, True, False)
 
 
 def test_a_flat_region_is_one_point() -> None:

@@ -114,6 +114,13 @@ def test_only_what_is_higher_than_asked_and_than_rounding_is_kept(groups: int) -
     assert len(kept([3.0, 3 + 1e-12, 3], 0.0, groups).persistence) == 0
 
 
+def test_the_way_from_the_lowest_to_the_highest_is_one_of_all_pairs_of_points() -> None:
+    for tests, count in ((18, 0), (72, 1)):
+        surface = two_levels(1.001 * student(15, FALSE_RATE / tests))
+        pairs = minimum_pairs(triangulate(surface.loss, surface.finite))
+        assert len(kept_pairs(surface, pairs, 0.0).persistence) == count
+
+
 def test_what_noise_makes_is_dropped_and_counted() -> None:
     surface = surface_of(lambda x: np.array([9.0, 0, 1.001, 1, 9])[x.astype(int)], list(range(5)), noise=0.1, groups=8)
     surface.loss[...] = [9.0, 0, 1.001, 1, 9]
@@ -167,6 +174,15 @@ def test_the_shape_is_noise_within_ten_standard_errors_along_every_edge(factor: 
         noise=lambda x, y: 1e3 * own[::-1] + own * bend(x, y) / 2, groups=16,
     )  # fmt: skip
     assert is_noise(surface, spot(2, 2)).tolist() == [noise]
+
+
+def test_without_errors_only_rounding_is_noise() -> None:
+    for groups in (1, 2):
+        ramp = surface_of(lambda x, y: 1 + 0.1 * x + 0.3 * y, "-2:2:5", "-2:2:5", groups=groups)
+        assert is_noise(ramp, spot(1, 2)).all()
+        assert not is_noise(
+            surface_of(lambda x, y: 1 + 1e-12 * x**2, "-2:2:5", "-2:2:5", groups=groups), spot(2, 2)
+        ).any()
 
 
 @pytest.mark.parametrize(("aspect", "round_"), [(1.0, True), (9.9, True), (11.5, False), (-1.0, False)])
@@ -262,6 +278,12 @@ def test_a_line_bends_across_itself_as_along() -> None:
 def test_newton_s_step_goes_down_to_a_minimum_and_up_to_a_maximum(hessian: Any, sign: int, step: Any) -> None:
     found = newton_step(np.array([[2.0, 2.0]]), np.array([hessian]), np.array([sign]))
     np.testing.assert_allclose(found, [step])
+
+
+def test_where_nothing_bends_newton_s_step_is_long_not_infinite() -> None:
+    (found,) = newton_step(np.array([[2.0, 2.0]]), np.array([[0.0, 0, 2]]), np.array([1]))
+    assert -np.inf < found[0] < -1e6
+    assert found[1] == pytest.approx(-1.0)
 
 
 @pytest.mark.parametrize(
