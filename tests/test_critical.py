@@ -118,6 +118,13 @@ def test_himmelblau_s_merge_tree() -> None:
     assert sum(b["into"] is None for b in found["merge_tree"]) == 1
 
 
+@pytest.mark.parametrize("name", ["himmelblau", "rastrigin"])
+def test_a_saddle_is_as_persistent_as_the_most_persistent_that_ends_there(name: str) -> None:
+    found = critical_statistics(sampled(LANDSCAPES[name], (51, 51), (0.37, -0.21)))
+    heights = [p["persistence"].value for p in found["critical_points"]]
+    assert all(heights[b["saddle"]] >= b["barrier"].value for b in found["merge_tree"] if b["into"] is not None)
+
+
 @pytest.mark.parametrize("name", ["himmelblau", "camel", "mueller-brown"])
 def test_swapping_the_axes_swaps_the_places(name: str) -> None:
     surface = sampled(LANDSCAPES[name], (101, 83), (0.37, -0.21))
@@ -270,16 +277,36 @@ def test_a_flat_region_is_one_point() -> None:
     assert max(abs(point["x"]), abs(point["y"])) <= 0.5 + 1e-9
 
 
-def test_a_flat_pass_between_three_valleys_is_one_saddle() -> None:
+@pytest.mark.parametrize("steep", [1.0, 30.0])
+def test_a_flat_floor_is_resolved_however_its_walls_rise(steep: float) -> None:
+    def floor(x: Any, y: Any) -> Any:
+        return np.maximum(np.maximum(np.abs(x) - 0.5, 0), steep * np.maximum(np.abs(y) - 0.2, 0))
+
+    (point,) = inside(critical_statistics(surface_of(floor, "-1:1:41", "-1:1:41", groups=2)))
+    assert (point["kind"], point["loss"].value) == ("minimum", 0.0)
+
+
+def test_a_moat_is_one_minimum_and_the_saddle_of_the_hill_inside() -> None:
+    def moat(x: Any, y: Any) -> Any:
+        r = np.hypot(x, y)
+        return np.maximum(r - 0.6, 0) + np.maximum(0.4 - r, 0)
+
+    points = inside(critical_statistics(surface_of(moat, "-1:1:61", "-1:1:61", groups=2)))
+    assert Counter(p["kind"] for p in points) == {"minimum": 1, "saddle": 1, "maximum": 1}
+    assert all(p["loss"].value == 0 for p in points if p["kind"] != "maximum")
+
+
+@pytest.mark.parametrize(("sign", "kind"), [(1, "minimum"), (-1, "maximum")])
+def test_a_flat_pass_between_three_valleys_or_hills_is_one_saddle(sign: int, kind: str) -> None:
     angles = np.deg2rad([90, 210, 330])
 
     def valleys(x: Any, y: Any) -> Any:
         apart = np.min([np.hypot(x - np.cos(a), y - np.sin(a)) for a in angles], axis=0)
-        return np.where(np.hypot(x, y) < 0.4, 0.0, np.where(apart < 0.7, 5 * apart - 3.5, 1 + apart))
+        return sign * np.where(np.hypot(x, y) < 0.4, 0.0, np.where(apart < 0.7, 5 * apart - 3.5, 1 + apart))
 
     found = critical_statistics(surface_of(valleys, "-2:2:81", "-2:2:81"))
     points = inside(found, resolved=False)
-    assert sum(p["kind"] == "minimum" for p in points) == 3
+    assert sum(p["kind"] == kind for p in points) == 3
     assert [(p["kind"], p["resolved"]) for p in points if p["loss"].value == 0] == [("monkey saddle", True)]
 
 

@@ -80,9 +80,9 @@ def test_what_rounding_makes_is_no_difference(places: tuple[int, int]) -> None:
 
 def test_many_differences_have_the_errors_they_have_alone() -> None:
     surface = surface_of(lambda x: x, list(range(CHUNK + 3)), noise=1.0, groups=4)
-    first = np.arange(CHUNK + 2)
+    first = np.arange(CHUNK + 2, dtype=np.int32)
     apart = np.diff(surface.loss_groups, axis=0)
-    exact = apart.std(axis=1, ddof=1) / 2
+    exact: Floats = apart.std(axis=1, ddof=1) / 2
     np.testing.assert_allclose(difference_errors(surface, first, first + 1), exact)
 
 
@@ -167,7 +167,11 @@ def test_beside_a_wall_the_edges_that_are_left_count() -> None:
 @pytest.mark.parametrize("along", ["x", "y", "both"])
 def test_the_shape_is_noise_within_ten_standard_errors_along_every_edge(factor: float, noise: bool, along: str) -> None:
     """A parabola whose second difference has a paired error of 1."""
-    powers = {"x": lambda x, y: x**2 + 0 * y, "y": lambda x, y: y**2 + 0 * x, "both": lambda x, y: (x + y) ** 2 / 4}
+    powers: dict[str, Any] = {
+        "x": lambda x, y: x**2 + 0 * y,
+        "y": lambda x, y: y**2 + 0 * x,
+        "both": lambda x, y: (x + y) ** 2 / 4,
+    }
     bend, own = powers[along], deviations()
     surface = surface_of(
         lambda x, y: factor * NOISY * bend(x, y) / 2, "-2:2:5", "-2:2:5",
@@ -277,7 +281,7 @@ def test_a_line_bends_across_itself_as_along() -> None:
 )
 def test_newton_s_step_goes_down_to_a_minimum_and_up_to_a_maximum(hessian: Any, sign: int, step: Any) -> None:
     found = newton_step(np.array([[2.0, 2.0]]), np.array([hessian]), np.array([sign]))
-    np.testing.assert_allclose(found, [step])
+    np.testing.assert_allclose(found, np.array([step]))
 
 
 def test_where_nothing_bends_newton_s_step_is_long_not_infinite() -> None:
@@ -313,9 +317,8 @@ def test_the_place_the_loss_and_its_error_are_those_of_the_wider_polynomial() ->
 
     own = deviations()
     found = refined(bent, noise=lambda x: own * (1 + bent(x)), groups=16)
-    exact = next(
-        r.real for r in np.polynomial.Polynomial([-0.2 + 4e-3, 1, -15e-3, 0, 5e-3]).roots() if abs(r - 0.2) < 0.1
-    )
+    roots: list[complex] = np.polynomial.Polynomial([-0.2 + 4e-3, 1, -15e-3, 0, 5e-3]).roots().tolist()
+    exact = next(root.real for root in roots if abs(root - 0.2) < 0.1)
     assert found.fitted.tolist() == [True]
     assert found.place[0] == pytest.approx([exact, 0], abs=1e-5)  # one of Newton's steps from the narrower's
     assert found.steps[0] == pytest.approx([5 + exact, 0], abs=1e-5)
@@ -364,6 +367,21 @@ def test_three_and_five_points_serve_beside_walls_alone(bad: float, fitted: bool
     assert found.fitted.tolist() == [fitted]
 
 
+def test_a_place_that_seven_points_agree_on_is_kept_where_the_way_began_beside_a_wall() -> None:
+    """Seven points see a slope of 4e-3 at 0, five see none."""
+    found = refined(lambda x: np.where(x == -5, np.nan, x**2 / 2 + 1e-3 * x * (x**2 - 1) * (x**2 - 4)), at=3)
+    assert found.place[0, 0] == pytest.approx(-4e-3, abs=1e-5)
+
+
+def test_the_wider_polynomial_sees_a_point_of_the_same_kind() -> None:
+    """Along y five points bend up by 0.05, seven down by 0.03: nothing beside the 1 along x, but another kind."""
+    surface = surface_of(
+        lambda x, y: x**2 / 2 + 0.025 * y**2 - 0.01 * y**2 * (y**2 - 1) * (y**2 - 4), "-4:4:9", "-4:4:9", groups=2
+    )
+    found = refine(surface, spot(4, 4), np.array([np.inf]), np.array([1]), np.array([True]))
+    assert found.fitted.tolist() == [False]
+
+
 @pytest.mark.parametrize(("points", "fitted"), [(3, False), (5, True), (7, True)])
 def test_the_smallest_line_with_a_place_between_has_five_points(points: int, fitted: bool) -> None:
     found = refined(lambda x: (x - 0.3) ** 2, at=points // 2, points=points)
@@ -376,10 +394,19 @@ def test_what_is_not_sought_stays_on_the_grid() -> None:
     spots = np.array([[4, 4], [4, 4]])
     found = refine(surface, spots, np.full(2, np.inf), np.array([1, 1]), np.array([False, True]))
     assert found.fitted.tolist() == [False, True]
-    np.testing.assert_allclose(found.place, [[0, 0], [0.3, 0]], atol=1e-9)
+    np.testing.assert_allclose(found.place, np.array([[0, 0], [0.3, 0]]), atol=1e-9)
     np.testing.assert_allclose(found.loss, [0.09, 0], atol=1e-12)
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_the_curvature_has_no_sign(sign: int) -> None:
     assert refined(lambda x: sign * (x - 0.3) ** 2, sign=sign).curvature[0] == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e6])
+def test_the_unit_of_an_axis_changes_nothing(unit: float) -> None:
+    line = surface_of(lambda x: (x / unit - 0.3) ** 2, [unit * k for k in range(-5, 6)], groups=2)
+    found = refine(line, spot(5), np.array([np.inf]), np.array([1]), np.array([True]))
+    assert found.fitted.tolist() == [True]
+    assert found.place[0, 0] == pytest.approx(0.3 * unit)
+    assert found.curvature[0] == pytest.approx(2.0)

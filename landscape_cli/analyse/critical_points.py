@@ -111,7 +111,7 @@ def locate(surface: Surface, triangles: Triangulation, roles: Roles) -> Points:
     vertex, inner = roles.vertex[chosen], triangles.inner().ravel()[roles.vertex[chosen]]
     spots = grid_indices(surface, vertex)
     noise = is_noise(surface, spots)
-    monkey = _is_monkey(triangles, roles, position, chosen, flat.solid[vertex], noise)
+    monkey = _is_monkey(triangles, roles, position, chosen, noise)
     kind = np.where(monkey, MONKEY, roles.kind[chosen]).astype(np.int8)
     bend = second_difference(surface, spots)
     places = refine(surface, spots, MADE_BY_GRID * bend, kind, inner & ~monkey & ~flat.solid[vertex])
@@ -137,18 +137,17 @@ def _is_monkey(
     roles: Roles,
     position: NDArray[np.intp],
     chosen: NDArray[np.intp],
-    flat: Bools,
     noise: Bools,
 ) -> Bools:
-    """[k] three basins or three hills meet, on a plateau or where L changes its sign six times around; or two and two
-    meet there, and the six changes are not noise.
+    """[k] three basins or three hills meet, in a point or on a plateau; or two and two meet where L changes its sign
+    six times around, which is not noise.
     """
     sides = (~roles.extremum & roles.rising, ~roles.extremum & ~roles.rising)
     basins, hills = (np.bincount(position[side], minlength=len(chosen)) for side in sides)
     vertex = roles.vertex[chosen]
     parts = [t.components(t.lower[vertex]) for t in (triangles, triangles.reversed)]
     around, three = np.maximum(*parts) > 2, np.maximum(basins, hills) > 1
-    found = (three & (around | flat)) | (around & (basins + hills > 1) & ~noise)
+    found = three | (around & (basins + hills > 1) & ~noise)
     is_monkey: Bools = (roles.kind[chosen] == SADDLE) & found
     return is_monkey
 
