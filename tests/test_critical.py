@@ -217,8 +217,11 @@ def test_a_minimum_outside_the_window_is_none_inside() -> None:
 def test_a_monkey_saddle_is_one_on_and_off_the_grid(shift: tuple[float, float], turn: bool) -> None:
     surface = sampled(Landscape(MONKEY_SADDLE.loss, (-1, 1), (-1, 1)), (41, 41), shift)
     surface = swapped(surface) if turn else surface
-    (point,) = inside(critical_statistics(surface))
+    found = critical_statistics(surface)
+    (point,) = inside(found)
     assert point["kind"] == "monkey saddle"
+    ways = [branch["saddle"] for branch in found["merge_tree"] if branch["into"] is not None]
+    assert ways == [found["critical_points"].index(point)] * 2  # of three valleys
     assert steps(surface, point, (0.0, 0.0)) <= 0.1
     assert point["loss"].value == pytest.approx(0, abs=1e-9)
 
