@@ -88,15 +88,26 @@ def test_the_numbers_of_a_split_are_those_of_its_own_surface() -> None:
     found = {split: tree["planes"]["main"][split]["curvature"]["plane"]["eigenvalues"][0] for split in plane.surfaces}
     assert found["train"].value == pytest.approx(2.0)
     assert found["test"].value == pytest.approx(10.0)
+    assert "splits" not in tree["planes"]["main"]["train"]
+    assert tree["planes"]["main"]["test"]["splits"]["centre_gap"].value == 0.0
+
+
+def test_the_persistence_asked_for_reaches_every_plane_and_euler_is_checked_in_each() -> None:
+    profile = plane_and_line()
+    for least, some in ((0.0, True), (1e9, False)):
+        tree = statistics(profile, least)
+        assert [bool(plane["train"]["critical_points"]) for plane in tree["planes"].values()] == [some, some]
+        assert sum("Euler" in str(check) for check in tree["checks"]) == 2
+        assert len(tree["checks"]) > 2
 
 
 def test_the_centre_has_its_loss_with_its_error_and_its_metrics() -> None:
     centre = surface_of(lambda x: 3 + x**2, "-1:1:3", noise=0.5).centre
-    found = centre_statistics(replace(centre, metrics={"accuracy": 0.75}))
+    found = centre_statistics(replace(centre, metrics={"accuracy": 0.75}, plain_loss=9.0, samples=640))
     assert found["loss"].value == centre.loss
     assert found["loss"].stderr == pytest.approx(centre.loss_groups.std(ddof=1) / 8)
     assert found["metrics"]["accuracy"].value == 0.75
-    assert found["samples"] == 64
+    assert found["samples"] == 640
 
 
 @pytest.mark.parametrize("name", ["loss", "samples"])
