@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from landscapes import LANDSCAPES, Landscape, turned_quadratic
 from numpy.typing import NDArray
-from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, surface_of
-from test_basin import swapped
+from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, surface_of, swapped
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.critical import critical_statistics
@@ -119,6 +118,13 @@ def test_himmelblau_s_merge_tree() -> None:
     assert sum(b["into"] is None for b in found["merge_tree"]) == 1
 
 
+@pytest.mark.parametrize("name", ["himmelblau", "rastrigin"])
+def test_a_saddle_is_as_persistent_as_the_most_persistent_that_ends_there(name: str) -> None:
+    found = critical_statistics(sampled(LANDSCAPES[name], (51, 51), (0.37, -0.21)))
+    heights = [p["persistence"].value for p in found["critical_points"]]
+    assert all(heights[b["saddle"]] >= b["barrier"].value for b in found["merge_tree"] if b["into"] is not None)
+
+
 @pytest.mark.parametrize("name", ["himmelblau", "camel", "mueller-brown"])
 def test_swapping_the_axes_swaps_the_places(name: str) -> None:
     surface = sampled(LANDSCAPES[name], (101, 83), (0.37, -0.21))
@@ -189,9 +195,10 @@ def test_false_minima_are_there_and_unresolved(aspect: float, false: int) -> Non
     assert sum(p["kind"] == "minimum" for p in inside(found, resolved=False)) > false
 
 
-def test_where_the_grid_is_too_coarse_nothing_is_resolved() -> None:
+@pytest.mark.parametrize("groups", [1, 2])
+def test_where_the_grid_is_too_coarse_nothing_is_resolved(groups: int) -> None:
     """Two points for each of Rastrigin's waves: 81 minima are seen."""
-    found = critical_statistics(sampled(LANDSCAPES["rastrigin"], (21, 21)))
+    found = critical_statistics(sampled(LANDSCAPES["rastrigin"], (21, 21), groups=groups))
     assert found["counts"]["minima"] == found["counts"]["saddles"] == found["counts"]["maxima"] == 0
     assert found["counts"]["unresolved"] > 60
 
@@ -205,15 +212,32 @@ def test_a_minimum_outside_the_window_is_none_inside() -> None:
 # ---------------------------------------------------------------- degenerate surfaces
 
 
-@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize("shift", [*SHIFTS, (0.125, 0.375), (-0.375, 0.125), (0.0625, -0.375)])
 @pytest.mark.parametrize("turn", [False, True])
 def test_a_monkey_saddle_is_one_on_and_off_the_grid(shift: tuple[float, float], turn: bool) -> None:
     surface = sampled(Landscape(MONKEY_SADDLE.loss, (-1, 1), (-1, 1)), (41, 41), shift)
     surface = swapped(surface) if turn else surface
-    (point,) = inside(critical_statistics(surface))
+    found = critical_statistics(surface)
+    (point,) = inside(found)
     assert point["kind"] == "monkey saddle"
+    ways = [branch["saddle"] for branch in found["merge_tree"] if branch["into"] is not None]
+    assert ways == [found["critical_points"].index(point)] * 2  # of three valleys
     assert steps(surface, point, (0.0, 0.0)) <= 0.1
     assert point["loss"].value == pytest.approx(0, abs=1e-9)
+
+
+def test_saddles_two_steps_apart_are_two() -> None:
+    found = critical_statistics(surface_of(lambda x, y: x**4 / 4 - x**2 / 2 - y**2, "-4:6:11", "-5:5:11", groups=2))
+    saddles = [p["x"] for p in inside(found, resolved=False) if p["kind"] == "saddle" and p["refined"]]
+    assert sorted(saddles) == pytest.approx([-1, 1])
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_flat_channel_to_the_edge_has_no_minimum_inside(groups: int) -> None:
+    found = critical_statistics(
+        surface_of(lambda x, y: y**2 + np.maximum(0, -x - 0.5), "-1:1:21", "-1:1:21", groups=groups)
+    )
+    assert not inside(found, resolved=False)
 
 
 def test_a_constant_has_no_critical_point() -> None:
@@ -228,6 +252,21 @@ def test_a_ramp_has_critical_points_at_the_border_alone(degrees: int) -> None:
     found = critical_statistics(surface_of(lambda x, y: 100 + a * x + b * y, "-1:1:31", "-1:1:21"))
     assert inside(found, resolved=False) == []
     assert len(found["critical_points"]) == 2
+    assert all(p["resolved"] for p in found["critical_points"])
+
+
+def test_what_lies_at_the_border_needs_no_polynomial_to_be_resolved() -> None:
+    found = critical_statistics(surface_of(lambda x, y: x**2 + 2 * y**2, "-1:1:21", "-1:1:21", groups=2))
+    border = [p for p in found["critical_points"] if p["at_border"]]
+    assert len(border) == 7  # four corners, and the three passes that join them
+    assert all(p["resolved"] and not p["refined"] for p in border)
+
+
+def test_a_point_of_the_edge_keeps_its_place() -> None:
+    """The polynomial's own minimum lies 0.3 steps inside."""
+    found = critical_statistics(surface_of(lambda x, y: (x + 0.97) ** 2 + y**2, "-1:1:21", "-1:1:21", groups=2))
+    (point,) = [p for p in found["critical_points"] if p["kind"] == "minimum"]
+    assert (point["x"], point["at_border"], point["refined"]) == (-1.0, True, False)
 
 
 def test_a_flat_region_is_one_point() -> None:
@@ -241,16 +280,36 @@ def test_a_flat_region_is_one_point() -> None:
     assert max(abs(point["x"]), abs(point["y"])) <= 0.5 + 1e-9
 
 
-def test_a_flat_pass_between_three_valleys_is_one_saddle() -> None:
+@pytest.mark.parametrize("steep", [1.0, 30.0])
+def test_a_flat_floor_is_resolved_however_its_walls_rise(steep: float) -> None:
+    def floor(x: Any, y: Any) -> Any:
+        return np.maximum(np.maximum(np.abs(x) - 0.5, 0), steep * np.maximum(np.abs(y) - 0.2, 0))
+
+    (point,) = inside(critical_statistics(surface_of(floor, "-1:1:41", "-1:1:41", groups=2)))
+    assert (point["kind"], point["loss"].value) == ("minimum", 0.0)
+
+
+def test_a_moat_is_one_minimum_and_the_saddle_of_the_hill_inside() -> None:
+    def moat(x: Any, y: Any) -> Any:
+        r = np.hypot(x, y)
+        return np.maximum(r - 0.6, 0) + np.maximum(0.4 - r, 0)
+
+    points = inside(critical_statistics(surface_of(moat, "-1:1:61", "-1:1:61", groups=2)))
+    assert Counter(p["kind"] for p in points) == {"minimum": 1, "saddle": 1, "maximum": 1}
+    assert all(p["loss"].value == 0 for p in points if p["kind"] != "maximum")
+
+
+@pytest.mark.parametrize(("sign", "kind"), [(1, "minimum"), (-1, "maximum")])
+def test_a_flat_pass_between_three_valleys_or_hills_is_one_saddle(sign: int, kind: str) -> None:
     angles = np.deg2rad([90, 210, 330])
 
     def valleys(x: Any, y: Any) -> Any:
         apart = np.min([np.hypot(x - np.cos(a), y - np.sin(a)) for a in angles], axis=0)
-        return np.where(np.hypot(x, y) < 0.4, 0.0, np.where(apart < 0.7, 5 * apart - 3.5, 1 + apart))
+        return sign * np.where(np.hypot(x, y) < 0.4, 0.0, np.where(apart < 0.7, 5 * apart - 3.5, 1 + apart))
 
     found = critical_statistics(surface_of(valleys, "-2:2:81", "-2:2:81"))
     points = inside(found, resolved=False)
-    assert sum(p["kind"] == "minimum" for p in points) == 3
+    assert sum(p["kind"] == kind for p in points) == 3
     assert [(p["kind"], p["resolved"]) for p in points if p["loss"].value == 0] == [("monkey saddle", True)]
 
 
