@@ -43,9 +43,11 @@ def two_levels(height: float, points: int = 9, groups: int = 16, extra: int = 0)
 @pytest.mark.parametrize("extra", [0, 3])
 @pytest.mark.parametrize("points", [2, 9])
 def test_a_difference_counts_from_the_quantile_of_all_places_on(points: int, extra: int) -> None:
-    """Two kinds of extremum at every point; any two points where they are the lowest and the highest of all."""
+    """Two kinds of extremum at every point, or one of each in half a line's points; any two in either order and of
+    either kind where they are the lowest and the highest of all.
+    """
     first, second = np.array([0]), np.array([points - 1])
-    for any_two, tests in ((False, 2 * points), (True, points * (points - 1))):
+    for any_two, tests in ((False, max(2 * points, (points / 2) ** 2)), (True, 2 * points * (points - 1))):
         limit = student(15, FALSE_RATE / tests)
         for factor, counts in ((1.001, True), (0.999, False)):
             surface = two_levels(factor * limit, points, extra=extra)
@@ -115,7 +117,7 @@ def test_only_what_is_higher_than_asked_and_than_rounding_is_kept(groups: int) -
 
 
 def test_the_way_from_the_lowest_to_the_highest_is_one_of_all_pairs_of_points() -> None:
-    for tests, count in ((18, 0), (72, 1)):
+    for tests, count in ((81 / 4, 0), (144, 1)):
         surface = two_levels(1.001 * student(15, FALSE_RATE / tests))
         pairs = minimum_pairs(triangulate(surface.loss, surface.finite))
         assert len(kept_pairs(surface, pairs, 0.0).persistence) == count
