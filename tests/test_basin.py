@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from problems import CONSTANT, HIMMELBLAU, surface_of
+from problems import CONSTANT, HIMMELBLAU, SKEW, number, surface_of, swapped
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.basin import DELTA, DELTAS, RAYS, basin_levels, basin_statistics, component, inside
@@ -20,7 +20,6 @@ from landscape_cli.profile import Estimate, Surface
 
 Floats = NDArray[np.float64]
 ANGLES = 2 * np.pi * np.arange(RAYS) / RAYS
-SKEW = np.array([[4.0, 3.0], [3.0, 9.0]])
 EVEN, ODD = "-1:1:40", "-1:1:41"
 
 
@@ -37,23 +36,6 @@ def pyramid(a: float, b: float) -> Callable[[Any, Any], Any]:
 def ellipse(h: Floats) -> Callable[[Any, Any], Any]:
     """½ p'Hp."""
     return lambda x, y: 0.5 * (h[0, 0] * x**2 + 2 * h[0, 1] * x * y + h[1, 1] * y**2)
-
-
-def number(estimate: Any) -> float:
-    """The value of an estimate that must have one."""
-    assert isinstance(estimate, Estimate)
-    assert estimate.status == "ok"
-    assert estimate.value is not None
-    return estimate.value
-
-
-def swapped(surface: Surface) -> Surface:
-    """The same surface with x and y exchanged."""
-    assert surface.y is not None
-    return replace(
-        surface, x=surface.y, y=surface.x, gram=surface.gram[::-1, ::-1], loss=surface.loss.T,
-        loss_groups=surface.loss_groups.transpose(1, 0, 2), measured=surface.measured.T,
-    )  # fmt: skip
 
 
 # --- lines
@@ -138,14 +120,30 @@ def test_the_window_s_end_is_a_lower_bound(x: str) -> None:
     assert found["asymmetry"] == Estimate.missing("undefined")
 
 
-def test_the_errors_of_a_line_are_the_jackknife_of_the_exact_edges() -> None:
+def test_the_errors_of_a_line_are_those_of_the_exact_edges_by_halves_of_the_groups() -> None:
     own = np.random.default_rng(0).normal(size=(2, 64)) * 0.05
     surface = surface_of(valley(1, 2), ODD, noise=lambda x: np.where(x < 0, -own[0] * x, own[1] * x), gram=[[9.0]])
     found = basin_statistics(surface)
-    slopes = np.array([[1.0], [2.0]]) + own
-    left, right = 3 * DELTA / ((slopes.sum(1, keepdims=True) - slopes) / 63)
+    slopes: Floats = np.array([[1.0], [2.0]]) + own
+    signs = np.ones((1, 1))
+    for _ in range(6):
+        signs = np.block([[signs, signs], [signs, -signs]])
+    apart = (slopes - slopes.mean(1, keepdims=True)) / np.sqrt(64 * 63)
+    left, right = 3 * DELTA / (slopes.mean(1, keepdims=True) + apart @ signs)
     for name, replicates in (("left", left), ("right", right), ("asymmetry", (right - left) / (right + left))):
-        assert found[name].stderr == pytest.approx(np.sqrt(63 / 64 * ((replicates - replicates.mean()) ** 2).sum()))
+        assert found[name].stderr == pytest.approx(np.sqrt(((replicates - number(found[name])) ** 2).mean()))
+
+
+def test_near_a_grid_line_an_error_has_both_sides_of_it() -> None:
+    """Slopes of 1 before and 10 after: √(½ + ½·0.01) of the error before on it, whichever side the edge is."""
+    bent: Any = lambda x: np.where(abs(x) < 0.5, abs(x), 10 * abs(x) - 4.5)  # noqa: E731
+    own = np.random.default_rng(0).normal(size=64)
+    surface = surface_of(bent, "-1:1:5", noise=lambda x: 0.08 * (own - own.mean()) * (x != 0))
+    error = 0.08 * own.std(ddof=1) / 8
+    for delta, least, most in ((0.5 - 1e-9, 0.6, 0.8), (0.5 + 1e-9, 0.6, 0.8), (0.3, 0.6, 0.61), (0.7, 0.1, 0.1)):
+        found = basin_statistics(surface, delta)["right"].stderr
+        assert found is not None
+        assert least * 0.999 <= found / error <= most * 1.001
 
 
 # --- planes

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from landscapes import LANDSCAPES, Landscape, turned_quadratic
 from numpy.typing import NDArray
-from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, surface_of
-from test_basin import swapped
+from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, surface_of, swapped
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.critical import critical_statistics
@@ -44,7 +43,7 @@ def inside(found: Found, resolved: bool = True) -> list[Found]:
 def steps(surface: Surface, point: Found, place: tuple[float, float]) -> float:
     """How far a point is from its place, in grid steps."""
     assert surface.y is not None
-    apart = [abs(point[name] - at) / axis.step for name, axis, at in zip("xy", surface.axes, place, strict=True)]
+    apart = [abs(point[name].value - at) / axis.step for name, axis, at in zip("xy", surface.axes, place, strict=True)]
     return float(max(apart))
 
 
@@ -53,7 +52,7 @@ def unmatched(surface: Surface, found: Found, true: list[tuple[str, float, float
     left = list(true)
     for point in inside(found):
         near = [t for t in left if t[0] == point["kind"] and steps(surface, point, t[1:]) <= within]
-        assert near, (point["kind"], point["x"], point["y"])
+        assert near, (point["kind"], point["x"].value, point["y"].value)
         left.remove(near[0])
     assert found["euler"]["ok"]
     return Counter(kind for kind, _, _ in left)
@@ -119,6 +118,13 @@ def test_himmelblau_s_merge_tree() -> None:
     assert sum(b["into"] is None for b in found["merge_tree"]) == 1
 
 
+@pytest.mark.parametrize("name", ["himmelblau", "rastrigin"])
+def test_a_saddle_is_as_persistent_as_the_most_persistent_that_ends_there(name: str) -> None:
+    found = critical_statistics(sampled(LANDSCAPES[name], (51, 51), (0.37, -0.21)))
+    heights = [p["persistence"].value for p in found["critical_points"]]
+    assert all(heights[b["saddle"]] >= b["barrier"].value for b in found["merge_tree"] if b["into"] is not None)
+
+
 @pytest.mark.parametrize("name", ["himmelblau", "camel", "mueller-brown"])
 def test_swapping_the_axes_swaps_the_places(name: str) -> None:
     surface = sampled(LANDSCAPES[name], (101, 83), (0.37, -0.21))
@@ -129,7 +135,9 @@ def test_swapping_the_axes_swaps_the_places(name: str) -> None:
             there["resolved"],
             there["at_border"],
         )
-        assert (here["x"], here["y"]) == pytest.approx((there["y"], there["x"]), abs=1e-9)
+        for one, other in (("x", "y"), ("y", "x")):
+            assert here[one].value == pytest.approx(there[other].value, abs=1e-9)
+            assert (here[one].stderr or 0) == pytest.approx(there[other].stderr or 0, rel=1e-6, abs=1e-12)
         assert here["persistence"] == there["persistence"]
 
 
@@ -157,7 +165,7 @@ def test_of_the_negative_loss_minima_are_maxima(name: str) -> None:
     for found, turn in ((critical_statistics(surface), False), (critical_statistics(negative), True)):
         points = [
             (opposite[p["kind"]] if turn else p["kind"], p["resolved"], p["at_border"],
-             round(p["x"], 6), round(p["y"], 6), p["persistence"].value) for p in found["critical_points"]
+             round(p["x"].value, 6), round(p["y"].value, 6), p["persistence"].value) for p in found["critical_points"]
         ]  # fmt: skip
         keys.append(sorted(points))
     assert keys[0] == keys[1]
@@ -189,9 +197,10 @@ def test_false_minima_are_there_and_unresolved(aspect: float, false: int) -> Non
     assert sum(p["kind"] == "minimum" for p in inside(found, resolved=False)) > false
 
 
-def test_where_the_grid_is_too_coarse_nothing_is_resolved() -> None:
+@pytest.mark.parametrize("groups", [1, 2])
+def test_where_the_grid_is_too_coarse_nothing_is_resolved(groups: int) -> None:
     """Two points for each of Rastrigin's waves: 81 minima are seen."""
-    found = critical_statistics(sampled(LANDSCAPES["rastrigin"], (21, 21)))
+    found = critical_statistics(sampled(LANDSCAPES["rastrigin"], (21, 21), groups=groups))
     assert found["counts"]["minima"] == found["counts"]["saddles"] == found["counts"]["maxima"] == 0
     assert found["counts"]["unresolved"] > 60
 
@@ -205,15 +214,32 @@ def test_a_minimum_outside_the_window_is_none_inside() -> None:
 # ---------------------------------------------------------------- degenerate surfaces
 
 
-@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize("shift", [*SHIFTS, (0.125, 0.375), (-0.375, 0.125), (0.0625, -0.375)])
 @pytest.mark.parametrize("turn", [False, True])
 def test_a_monkey_saddle_is_one_on_and_off_the_grid(shift: tuple[float, float], turn: bool) -> None:
     surface = sampled(Landscape(MONKEY_SADDLE.loss, (-1, 1), (-1, 1)), (41, 41), shift)
     surface = swapped(surface) if turn else surface
-    (point,) = inside(critical_statistics(surface))
+    found = critical_statistics(surface)
+    (point,) = inside(found)
     assert point["kind"] == "monkey saddle"
+    ways = [branch["saddle"] for branch in found["merge_tree"] if branch["into"] is not None]
+    assert ways == [found["critical_points"].index(point)] * 2  # of three valleys
     assert steps(surface, point, (0.0, 0.0)) <= 0.1
     assert point["loss"].value == pytest.approx(0, abs=1e-9)
+
+
+def test_saddles_two_steps_apart_are_two() -> None:
+    found = critical_statistics(surface_of(lambda x, y: x**4 / 4 - x**2 / 2 - y**2, "-4:6:11", "-5:5:11", groups=2))
+    saddles = [p["x"] for p in inside(found, resolved=False) if p["kind"] == "saddle" and p["refined"]]
+    assert sorted(saddles) == pytest.approx([-1, 1])
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_flat_channel_to_the_edge_has_no_minimum_inside(groups: int) -> None:
+    found = critical_statistics(
+        surface_of(lambda x, y: y**2 + np.maximum(0, -x - 0.5), "-1:1:21", "-1:1:21", groups=groups)
+    )
+    assert not inside(found, resolved=False)
 
 
 def test_a_constant_has_no_critical_point() -> None:
@@ -228,6 +254,21 @@ def test_a_ramp_has_critical_points_at_the_border_alone(degrees: int) -> None:
     found = critical_statistics(surface_of(lambda x, y: 100 + a * x + b * y, "-1:1:31", "-1:1:21"))
     assert inside(found, resolved=False) == []
     assert len(found["critical_points"]) == 2
+    assert all(p["resolved"] for p in found["critical_points"])
+
+
+def test_what_lies_at_the_border_needs_no_polynomial_to_be_resolved() -> None:
+    found = critical_statistics(surface_of(lambda x, y: x**2 + 2 * y**2, "-1:1:21", "-1:1:21", groups=2))
+    border = [p for p in found["critical_points"] if p["at_border"]]
+    assert len(border) == 7  # four corners, and the three passes that join them
+    assert all(p["resolved"] and not p["refined"] for p in border)
+
+
+def test_a_point_of_the_edge_keeps_its_place() -> None:
+    """The polynomial's own minimum lies 0.3 steps inside."""
+    found = critical_statistics(surface_of(lambda x, y: (x + 0.97) ** 2 + y**2, "-1:1:21", "-1:1:21", groups=2))
+    (point,) = [p for p in found["critical_points"] if p["kind"] == "minimum"]
+    assert (point["x"], point["at_border"], point["refined"]) == (-1.0, True, False)
 
 
 def test_a_flat_region_is_one_point() -> None:
@@ -238,19 +279,40 @@ def test_a_flat_region_is_one_point() -> None:
     found = critical_statistics(surface_of(dent, "-1:1:41", "-1:1:41"))
     (point,) = inside(found)
     assert (point["kind"], point["loss"].value) == ("minimum", 0.0)
-    assert max(abs(point["x"]), abs(point["y"])) <= 0.5 + 1e-9
+    assert max(abs(point["x"].value), abs(point["y"].value)) <= 0.5 + 1e-9
+    assert (point["refined"], point["x"].stderr, point["y"].stderr) == (False, None, None)
 
 
-def test_a_flat_pass_between_three_valleys_is_one_saddle() -> None:
+@pytest.mark.parametrize("steep", [1.0, 30.0])
+def test_a_flat_floor_is_resolved_however_its_walls_rise(steep: float) -> None:
+    def floor(x: Any, y: Any) -> Any:
+        return np.maximum(np.maximum(np.abs(x) - 0.5, 0), steep * np.maximum(np.abs(y) - 0.2, 0))
+
+    (point,) = inside(critical_statistics(surface_of(floor, "-1:1:41", "-1:1:41", groups=2)))
+    assert (point["kind"], point["loss"].value) == ("minimum", 0.0)
+
+
+def test_a_moat_is_one_minimum_and_the_saddle_of_the_hill_inside() -> None:
+    def moat(x: Any, y: Any) -> Any:
+        r = np.hypot(x, y)
+        return np.maximum(r - 0.6, 0) + np.maximum(0.4 - r, 0)
+
+    points = inside(critical_statistics(surface_of(moat, "-1:1:61", "-1:1:61", groups=2)))
+    assert Counter(p["kind"] for p in points) == {"minimum": 1, "saddle": 1, "maximum": 1}
+    assert all(p["loss"].value == 0 for p in points if p["kind"] != "maximum")
+
+
+@pytest.mark.parametrize(("sign", "kind"), [(1, "minimum"), (-1, "maximum")])
+def test_a_flat_pass_between_three_valleys_or_hills_is_one_saddle(sign: int, kind: str) -> None:
     angles = np.deg2rad([90, 210, 330])
 
     def valleys(x: Any, y: Any) -> Any:
         apart = np.min([np.hypot(x - np.cos(a), y - np.sin(a)) for a in angles], axis=0)
-        return np.where(np.hypot(x, y) < 0.4, 0.0, np.where(apart < 0.7, 5 * apart - 3.5, 1 + apart))
+        return sign * np.where(np.hypot(x, y) < 0.4, 0.0, np.where(apart < 0.7, 5 * apart - 3.5, 1 + apart))
 
     found = critical_statistics(surface_of(valleys, "-2:2:81", "-2:2:81"))
     points = inside(found, resolved=False)
-    assert sum(p["kind"] == "minimum" for p in points) == 3
+    assert sum(p["kind"] == kind for p in points) == 3
     assert [(p["kind"], p["resolved"]) for p in points if p["loss"].value == 0] == [("monkey saddle", True)]
 
 
@@ -258,7 +320,7 @@ def test_a_cusp_is_a_minimum_on_the_grid() -> None:
     for size in SIZES[:3]:
         found = critical_statistics(sampled(LANDSCAPES["ackley"], size))
         point = inside(found)[0]
-        assert (point["kind"], point["x"], point["y"]) == (
+        assert (point["kind"], point["x"].value, point["y"].value) == (
             "minimum",
             pytest.approx(0, abs=1e-9),
             pytest.approx(0, abs=1e-9),
@@ -278,7 +340,7 @@ def test_a_wall_of_nan_parts_the_surface() -> None:
     assert found["counts"]["minima"] == 4
     assert sum(branch["into"] is None for branch in found["merge_tree"]) == 2
     assert sum(p["essential"] and p["kind"] == "minimum" and not p["at_border"] for p in found["critical_points"]) == 2
-    assert all(p["at_border"] for p in found["critical_points"] if abs(p["x"]) <= 0.2)
+    assert all(p["at_border"] for p in found["critical_points"] if abs(p["x"].value) <= 0.2)
 
 
 def test_a_point_beside_a_wall_is_no_minimum_of_the_loss() -> None:
@@ -314,7 +376,7 @@ def test_uneven_axes() -> None:
     y: Any = np.sort(np.random.default_rng(0).uniform(-6, 6, 90))
     landscape = LANDSCAPES["himmelblau"]
     found = critical_statistics(surface_of(landscape.loss, x, y, groups=2))
-    places = [(p["kind"], p["x"], p["y"]) for p in inside(found)]
+    places = [(p["kind"], p["x"].value, p["y"].value) for p in inside(found)]
     assert len(places) >= 7
     for kind, a, b in places:
         assert min(max(abs(a - t[1]), abs(b - t[2])) for t in landscape.critical_points if t[0] == kind) < 1e-6
@@ -334,7 +396,7 @@ def test_a_line_s_extrema_are_exact() -> None:
     maxima = [first + 2 * np.pi * k / 3 for k in (-1, 0, 1)]
     minima = [np.pi / 3 - first + 2 * np.pi * k / 3 for k in (-2, -1, 0, 1)]
     for kind, exact in (("maximum", maxima), ("minimum", minima)):
-        assert sorted(p["x"] for p in points if p["kind"] == kind) == pytest.approx(exact, abs=1e-4)
+        assert sorted(p["x"].value for p in points if p["kind"] == kind) == pytest.approx(exact, abs=1e-4)
     assert all(p["y"] is None and p["resolved"] and p["refined"] for p in points)
     assert len(points) == 7
 
@@ -345,8 +407,8 @@ def test_a_line_s_minima_drain_over_its_maxima() -> None:
     for branch in found["merge_tree"][1:]:
         low, top, deep = (points[branch[end]] for end in ("minimum", "saddle", "into"))
         assert (low["kind"], top["kind"], deep["kind"]) == ("minimum", "maximum", "minimum")
-        assert deep["x"] < top["x"] < low["x"]  # the line falls to the left
-        assert branch["barrier"].value == pytest.approx(wavy(top["x"]) - wavy(low["x"]), abs=1e-3)
+        assert deep["x"].value < top["x"].value < low["x"].value  # the line falls to the left
+        assert branch["barrier"].value == pytest.approx(wavy(top["x"].value) - wavy(low["x"].value), abs=1e-3)
 
 
 # ---------------------------------------------------------------- numbers
@@ -362,6 +424,39 @@ def test_errors_are_paired() -> None:
         assert point["persistence"].stderr == pytest.approx(2 * np.sqrt(2) / 8, rel=0.35)
         assert point["loss"].stderr == pytest.approx(1e4 / 8, rel=0.2)
     assert found["critical_points"][0]["persistence"].bound == "lower"
+
+
+UNEVEN: list[Any] = [np.linspace(-1, 1, 31) ** 3 + np.linspace(-1, 1, 31), np.linspace(-1, 2, 21)]
+
+
+@pytest.mark.parametrize("sizes", [[1.0] * 16, [1.0, 2.0, 0.0, 3.0] * 4])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_place_s_error_is_the_jackknife_of_the_places_without_each_group(sign: float, sizes: list[float]) -> None:
+    """Every group has a quadratic of its own; without each the place is -H⁻¹b."""
+    bend, own = np.array([[4.0, 1.0], [1.0, 3.0 * sign]]), np.random.default_rng(0).normal(size=(5, 16)) * 1e-3
+
+    def apart(x: Floats, y: Floats) -> Any:
+        return own[0] * x + own[1] * y + own[2] * x**2 / 2 + own[3] * x * y + own[4] * y**2 / 2
+
+    def loss(x: Floats, y: Floats) -> Any:
+        return (bend[0, 0] * x**2 + 2 * bend[0, 1] * x * y + bend[1, 1] * y**2) / 2 - 0.8 * x + 0.3 * y
+
+    weights = np.array(sizes)
+    without = (own @ weights)[:, None] - own * weights
+    b1, b2, xx, xy, yy = without / (weights.sum() - weights)
+    matrix = bend + np.array([[xx, xy], [xy, yy]]).transpose(2, 0, 1)
+    places = -np.linalg.solve(matrix, np.stack([b1 - 0.8, b2 + 0.3], axis=1)[..., None])[..., 0]
+    surface = surface_of(loss, UNEVEN[0], UNEVEN[1], noise=apart, groups=16, sizes=sizes)
+    (point,) = [p for p in inside(critical_statistics(surface)) if p["refined"]]
+    for name, each in zip("xy", places.T, strict=True):
+        assert point[name].stderr == pytest.approx(jackknife.stderr(each, weights), rel=0.01)
+
+
+def test_a_line_s_place_has_an_error() -> None:
+    own = np.random.default_rng(0).normal(size=64)
+    (point,) = inside(critical_statistics(surface_of(lambda x: x**2, "-1:1:40", noise=lambda x: 0.1 * own * x)))
+    assert point["x"].stderr == pytest.approx(0.1 * own.std(ddof=1) / 8 / 2, rel=1e-6)
+    assert point["y"] is None
 
 
 def test_what_the_user_does_not_want_is_dropped() -> None:
@@ -469,6 +564,53 @@ def test_noise_hides_no_point_that_stands_out(noise: str) -> None:
         kinds = Counter(p["kind"] for p in inside(critical_statistics(surface), resolved=False))
         assert kinds["minimum"] == 4
         assert (kinds["saddle"], kinds["maximum"]) in ((3, 0), (4, 1))
+
+
+def wells(x: Any, y: Any) -> Any:
+    """Two, the right one less deep, and a saddle between them at y = 0."""
+    return 8 * ((x**2 - 0.36) ** 2 + y**2 / 2) + 0.8 * x
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("smooth", [False, True])
+@pytest.mark.parametrize("size", [21, 51])
+def test_a_pair_of_eight_errors_is_never_missed(size: int, smooth: bool) -> None:
+    """True errors; of six every tenth is missed where the noise is smooth, which the threshold's docstring explains."""
+    grid = (f"-1:1:{size}", f"-1:1:{size}")
+    points = critical_statistics(surface_of(wells, *grid))["critical_points"]
+    low = next(p for p in points if p["kind"] == "minimum" and p["x"].value > 0)
+    top = next(p for p in points if p["kind"] == "saddle" and not p["at_border"])
+    rise, apart = low["persistence"].value, [top["x"].value ** n - low["x"].value ** n for n in (1, 2)]
+    for seed in range(200):
+        own = np.random.default_rng(seed).normal(size=(3, 64)) * rise / np.hypot(*apart)
+
+        def waves(x: Floats, y: Floats, own: Floats = own) -> Any:
+            return own[0] * x + own[1] * x**2 + own[2] * y
+
+        noise: Any = (lambda *at: waves(*at)) if smooth else rise / np.sqrt(2)  # an error of rise / 8 either way
+        found = inside(critical_statistics(surface_of(wells, *grid, noise=noise, seed=seed)))
+        assert any(p["kind"] == "minimum" and p["x"].value > 0.15 for p in found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("points", "groups"), [(21, 64), (51, 64), (201, 16)])
+def test_noise_makes_critical_points_on_one_line_of_a_hundred_at_most(points: int, groups: int) -> None:
+    """There a minimum is far below the maximum where it ends more easily than in a plane, which has ways around."""
+    false = 0
+    for seed in range(2000):
+        line = surface_of(lambda x: 0 * x, f"-1:1:{points}", noise=1.0, groups=groups, seed=seed)
+        false += bool(critical_statistics(line)["critical_points"])
+    assert false <= 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("valley", [lambda x, y: 50 * abs(y) + 0 * x, lambda x, y: 50 * abs(x - y)])
+def test_noise_makes_no_minima_along_a_narrow_valley(valley: Callable[..., Any]) -> None:
+    false = 0
+    for seed in range(500):
+        found = critical_statistics(surface_of(valley, "-1:1:51", "-1:1:51", noise=1.0, seed=seed))
+        false += sum(p["kind"] == "minimum" for p in found["critical_points"]) > 1
+    assert false <= 5
 
 
 @pytest.mark.slow

@@ -192,3 +192,5 @@ def test_a_region_is_solid_where_a_point_and_its_six_neighbours_are_equal() -> N
     solid = plateaus(surface, loss).solid.reshape(loss.shape)
     assert solid[2:5, 2:5].all()
     assert solid.sum() == 9
+    loss[2, 3] = 0.0  # one of the six
+    assert not plateaus(triangulate(loss, everywhere), loss).solid.any()

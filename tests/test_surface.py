@@ -133,3 +133,12 @@ def test_the_lowest_of_what_is_measured_so_far_is_an_upper_bound() -> None:
     found = surface_statistics(dataclasses.replace(surface, measured=measured))["min"]
     assert found[ITSELF].bound == found["drop"].bound == "upper"
     assert surface_statistics(surface)["min"][ITSELF].bound == "exact"
+
+
+def test_of_equal_points_the_nearest_is_so_in_parameter_distance() -> None:
+    def two(x: Any, y: Any) -> Any:
+        return np.where((x == 1) & (y == 0) | (x == 0) & (y == 1.5), 0.0, 1.0)
+
+    for gram, where in (([[100.0, 0], [0, 1]], (0.0, 1.5)), ([[1.0, 0], [0, 100]], (1.0, 0.0))):
+        found = surface_statistics(surface_of(two, "-2:2:9", "-3:3:13", gram=gram))["min"]
+        assert (found["x"], found["y"]) == where

@@ -26,7 +26,8 @@ def critical_statistics(surface: Surface, persistence: float = 0.0) -> dict[str,
     points (of pairs of points where it is essential). Without at least two sample groups nothing is known of the noise.
 
     `x`, `y`, `loss` are those of a polynomial through the points around, 7×7 of them (beside walls and on small grids
-    5×5), where it has a critical point of that kind and a narrower one agrees (`refined`), else the grid point's.
+    5×5), where it has a critical point of that kind and a narrower one agrees (`refined`), else the grid point's, and
+    its place without an error.
     `resolved` is false where the persistence is below 0.4 times the second difference at either end: a grid of this
     step makes such pairs by itself. It is false too inside the window where no polynomial confirms the kind and place,
     but for cusps, flat regions, monkey saddles, and where noise hides the shape between neighbours.
@@ -34,8 +35,9 @@ def critical_statistics(surface: Surface, persistence: float = 0.0) -> dict[str,
     `at_border`: at the window's edge, beside a wall (a point that is not finite or not measured), or not to be told
     from such: an extremum from which the loss does not rise by more than noise on the way to the edge, a saddle around
     which the way along the edge is as good. Never a minimum of the loss, which may go on falling there. A flat region
-    is one point at most. A minimum of a slice is no minimum in the full space. Extremes of noisy losses are biased by
-    choice: the lowest too low, the highest too high, persistence too large.
+    is one point of a kind at most (a moat also the saddle of the hill inside). A minimum of a slice is no minimum in
+    the full space. Grid points (not `refined`) that noise chose are biased by choice: the lowest too low, the highest
+    too high, persistence too large. So is a persistence where noise decides which of two extrema is the deeper one.
 
     `merge_tree`: for each minimum the deeper one `into` which it drains, the `saddle` over which it does (positions in
     `critical_points`) and the `barrier`, its persistence. On a line barriers are maxima and there are no saddles.
@@ -62,7 +64,7 @@ def _entries(points: Points, roles: Roles, planar: bool) -> list[dict[str, Any]]
     at_border, resolved, places = points.at_border(roles), points.resolved(roles), points.places
     found = []
     for k, role in enumerate(points.role.tolist()):
-        x, y = places.place[k].tolist()
+        x, y = map(Estimate.of, places.place[k].tolist(), places.error[k].tolist())
         essential = bool(roles.essential[role])
         found.append({
             "kind": KINDS[int(points.kind[k])],

@@ -98,16 +98,30 @@ class LocalFit:
 
     def interpolate(self, surface: Surface, at: Spots, offset: Floats) -> tuple[Floats, Floats]:
         """Loss and its standard error (k,)."""
-        losses, groups, sizes = planar(surface), planar_groups(surface), surface.centre.group_sizes
         x, y = (self.weights(i, at[:, i], offset[:, i]) for i in (0, 1))
-        value, error = np.empty(len(at)), np.empty(len(at))
+        value = np.einsum("kx,kxy,ky->k", x, planar(surface)[self.windows(at)], y)
+        return value, jackknife.errors(self.of_groups(surface, at, x, y), surface.centre.group_sizes)
+
+    def place_errors(self, surface: Surface, at: Spots, offset: Floats) -> Floats:
+        """(k, 2) standard errors of a critical point's place, in local steps.
+
+        To first order a group's losses l move it by -H⁻¹∇l, H and ∇ the polynomial's there: no place is sought again.
+        """
+        weights = [[self.weights(i, at[:, i], offset[:, i], d) for d in (0, 1)] for i in (0, 1)]
+        slopes = np.stack([self.of_groups(surface, at, weights[0][d], weights[1][1 - d]) for d in (1, 0)], axis=1)
+        _, hessian = self.derivatives(planar(surface), at, offset)
+        moves = np.linalg.pinv(hessian[:, [[0, 1], [1, 2]]]) @ slopes
+        return jackknife.errors(moves, surface.centre.group_sizes)
+
+    def of_groups(self, surface: Surface, at: Spots, x: Floats, y: Floats) -> Floats:
+        """(k, G): the groups' losses in the windows, summed by the weights (k, mx) and (k, my)."""
+        groups = planar_groups(surface)
+        found = np.empty((len(at), groups.shape[-1]))
         for start in range(0, len(at), CHUNK):
             part = slice(start, start + CHUNK)
-            windows = self.windows(at[part])
-            value[part] = np.einsum("kx,kxy,ky->k", x[part], losses[windows], y[part])
-            means = np.einsum("kx,kxyg,ky->kg", x[part], groups[windows], y[part], optimize=True)
-            error[part] = jackknife.stderrs(jackknife.without_each(means, sizes), sizes)
-        return value, error
+            means = groups[self.windows(at[part])]
+            found[part] = np.einsum("kx,kxyg,ky->kg", x[part], means, y[part], optimize=True)
+        return found
 
 
 def newton_step(gradient: Floats, hessian: Floats, sign: NDArray[np.integer]) -> Floats:

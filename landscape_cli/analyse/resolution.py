@@ -32,7 +32,7 @@ def second_difference(surface: Surface, spots: Spots) -> Floats:
 
 def is_noise(surface: Surface, spots: Spots) -> Bools:
     """(k, 2) -> (k,) whether every second difference is within a few of its standard errors: the shape between
-    neighbours is the noise's, and the grid too fine to make points of its own.
+    neighbours is the noise's, and the grid too fine to make points of its own. An unknown error says nothing: false.
     """
     losses, groups, sizes = planar(surface), planar_groups(surface), surface.centre.group_sizes
     noise = np.ones(len(spots), dtype=bool)
@@ -40,7 +40,7 @@ def is_noise(surface: Surface, spots: Spots) -> Bools:
         bend = np.abs((weights * losses[points]).sum(axis=1))
         means = np.einsum("kp,kpg->kg", weights, groups[points])
         error = jackknife.stderrs(jackknife.without_each(means, sizes), sizes)
-        noise &= ~(bend > NOISY * np.maximum(error, ROUNDING * np.abs(losses[points]).max(axis=1)))
+        noise &= ~(bend > NOISY * np.fmax(error, ROUNDING * np.abs(losses[points]).max(axis=1)))
     return noise
 
 

@@ -84,13 +84,20 @@ def difference_errors(surface: Surface, first: Indices, second: Indices) -> Floa
 def significant(surface: Surface, first: Indices, second: Indices, any_two: Bools | bool = False) -> Bools:
     """(k,) whether two losses differ by more than noise makes them at as many places as the surface has points.
 
-    Both kinds of extremum count. The lowest and the highest of all (`any_two`) are chosen from all pairs of points. An
-    unknown error says nothing: true.
+    Both kinds of extremum count. The lowest and the highest of all (`any_two`) are chosen from all pairs of points; on
+    a line, and in a valley from one edge of a plane to another, a minimum and the maximum where it ends from the pairs
+    of half of its points each. An unknown error says nothing: true.
+
+    The price: with 64 groups the quantile is 4.6 errors on 21×21 points and 5.1 on 51×51, and a pair that truly is k
+    errors high falls below t of its measured ones as often as a normal number below (t - k)/√(1 + t²/126): at k = 6 on
+    51×51 points in up to one draw of five, at 8 in one of 250. No quantile spares all of 6 and keeps the false ones
+    to one surface in a hundred: noise alone makes 3.3.
     """
     freedom = int((surface.centre.group_sizes > 0).sum()) - 1
     if freedom < 1:
         return np.ones(len(first), dtype=bool)
-    points = max(2, int(surface.finite.sum()))
-    one, two = (jackknife.student(freedom, FALSE_RATE / (points * times)) for times in (2, points - 1))
+    points, length = max(2, int(surface.finite.sum())), sum(len(axis) for axis in surface.axes)
+    trials = max(2 * points, length**2 / 4)
+    one, two = (jackknife.student(freedom, FALSE_RATE / count) for count in (trials, 2 * points * (points - 1)))
     rises = _rises(surface, first, second)
     return ~(rises <= np.where(any_two, two, one) * difference_errors(surface, first, second))

@@ -23,6 +23,7 @@ class Places:
 
     Attributes:
         place: [k, 2] coordinates, the grid point's own where there is no fit; of a line the second is 0.
+        error: [k, 2] their standard errors; NaN where there is no fit.
         steps: [k, 2] the same in grid steps from the first point.
         loss, stderr: [k] there; the error is NaN where there is none.
         fitted: [k] a local polynomial has a critical point of that kind there.
@@ -30,6 +31,7 @@ class Places:
     """
 
     place: Floats
+    error: Floats
     steps: Floats
     loss: Floats
     stderr: Floats
@@ -39,7 +41,7 @@ class Places:
     def those(self, some: Bools) -> Places:
         """Some of them."""
         numbers = (self.loss[some], self.stderr[some], self.fitted[some], self.curvature[some])
-        return Places(self.place[some], self.steps[some], *numbers)
+        return Places(self.place[some], self.error[some], self.steps[some], *numbers)
 
 
 def refine(surface: Surface, spots: Spots, allowed: Floats, sign: NDArray[np.integer], inner: Bools) -> Places:
@@ -76,12 +78,15 @@ def _grid_points(surface: Surface, spots: Spots) -> Places:
     fit, still = LocalFit.of(surface, 1), np.zeros(spots.shape)
     place = np.stack([fit.coordinates(i, spots[:, i], still[:, i]) for i in (0, 1)], axis=1)
     fitted, curvature = np.zeros(len(spots), dtype=bool), np.zeros(len(spots))
-    return Places(place, spots.astype(np.float64), *fit.interpolate(surface, spots, still), fitted, curvature)
+    numbers = (*fit.interpolate(surface, spots, still), fitted, curvature)
+    return Places(place, np.full(spots.shape, np.nan), spots.astype(np.float64), *numbers)
 
 
 def _put(found: Places, surface: Surface, fit: LocalFit, which: NDArray[np.intp], at: Spots, offset: Floats) -> None:
     """Replace some of the places by `offset` local steps from grid points."""
     found.place[which] = np.stack([fit.coordinates(i, at[:, i], offset[:, i]) for i in (0, 1)], axis=1)
+    steps = np.stack([fit.step[i][at[:, i]] for i in (0, 1)], axis=1)
+    found.error[which] = fit.place_errors(surface, at, offset) * steps
     found.steps[which] = at + offset
     found.loss[which], found.stderr[which] = fit.interpolate(surface, at, offset)
     found.curvature[which] = np.abs(fit.derivatives(planar(surface), at, offset)[1]).max(axis=1)

@@ -17,8 +17,8 @@ def surface_statistics(surface: Surface) -> dict[str, Any]:
 
     `min` is the lowest loss; `x`, `y` its coordinates in direction units, `distance` its parameter distance
     sqrt(a' G a) from the centre (G the Gram matrix), `at_border` whether it lies on the window's edge, and `drop`
-    L(min) - L(centre) with its paired standard error. Of equal points the nearest to the centre is taken. The lowest of
-    many noisy points is biased downwards; of an unfinished surface it is an upper bound.
+    L(min) - L(centre) with its paired standard error. Of equal points the one of the least distance is taken. The
+    lowest of many noisy points is biased downwards; of an unfinished surface it is an upper bound.
     """
     measured = int(surface.measured.sum())
     if not measured:
@@ -34,11 +34,12 @@ def surface_statistics(surface: Surface) -> dict[str, Any]:
 
 
 def lowest(surface: Surface) -> tuple[int, ...] | None:
-    """Where the loss is lowest: of equal points the nearest to the centre; None without a finite point."""
+    """Where the loss is lowest: of equal points the least parameter distance away; None without a finite point."""
     if not surface.finite.any():
         return None
     least = surface.finite & (surface.loss == surface.loss[surface.finite].min())
-    distance = sum(np.ix_(*[axis.values**2 for axis in surface.axes]))
+    points = np.stack(np.meshgrid(*[axis.values for axis in surface.axes], indexing="ij"), axis=-1)
+    distance = np.einsum("...i,ij,...j", points, surface.gram, points)
     return tuple(int(i) for i in np.unravel_index(int(np.argmin(np.where(least, distance, np.inf))), least.shape))
 
 

@@ -181,7 +181,8 @@ def refuse_false_gradient(objective: Objective) -> None:
         norm = float(few.centre().norm()) or 1.0
         aside = ASIDE * norm * _unit(few, ALONG)
         gradient = few.gradient(aside)[1]
-        found = torch.tensor([_slopes(few, aside, _unit(few, seed), norm, gradient) for seed in range(ALONG)])
+        slopes = [_slopes(few, aside, _unit(few, seed), norm, gradient) for seed in range(ALONG)]
+        found = torch.tensor(slopes, dtype=torch.float64)
     except (RuntimeError, NotImplementedError, LandscapeError) as error:
         if out_of_memory(error):
             raise

@@ -9,6 +9,7 @@ from landscape_cli.report.numbers import plain
 from landscape_cli.report.run import Run, Table
 
 SHOWN = 8  # points of each split; JSON and CSV have them all
+GRID_POINT = "a place without an error is the grid point's, its loss biased by choice"
 
 
 def critical_tables(run: Run, name: str) -> list[Table]:
@@ -25,13 +26,13 @@ def critical_tables(run: Run, name: str) -> list[Table]:
 def _rows(run: Run, split: str, tree: Mapping[str, Any]) -> list[tuple[str, ...]]:
     points = tree["critical_points"][:SHOWN]
     return [
-        (plain(split), p["kind"], _place(p), run.cell(p["loss"]), run.cell(p["persistence"]), _flags(p)) for p in points
+        (plain(split), p["kind"], _place(run, p), run.cell(p["loss"]), run.cell(p["persistence"]), _flags(p))
+        for p in points
     ]
 
 
-def _place(point: Mapping[str, Any]) -> str:
-    y = "" if point["y"] is None else f", {point['y']:.4g}"
-    return f"({point['x']:.4g}{y})"
+def _place(run: Run, point: Mapping[str, Any]) -> str:
+    return f"({', '.join(run.cell(point[name]) for name in 'xy' if point[name] is not None)})"
 
 
 def _flags(point: Mapping[str, Any]) -> str:
@@ -49,5 +50,6 @@ def _counts(tree: Mapping[str, Any]) -> str:
     inside += f", {counts['monkey_saddles']} monkey saddles" if counts["monkey_saddles"] else ""
     rest = {"unresolved": "not resolved", "at_border": "at the border", "dropped": "in the noise"}
     told = [f"{inside} inside and resolved", *(f"{counts[key]} {text}" for key, text in rest.items() if counts[key])]
+    told += [GRID_POINT] if any(not point["refined"] for point in tree["critical_points"][:SHOWN]) else []
     told += [f"{topology['walls']} points not finite or not measured"] if topology["walls"] else []
     return "; ".join([*told, *([f"the {SHOWN} most persistent of {count} shown"] if count > SHOWN else [])])

@@ -100,19 +100,33 @@ LEGEND: dict[str, Meaning] = {
     "basin.left": Meaning("parameter", "distance to a rise of δ, to the left"),
     "basin.right": Meaning("parameter", "distance to a rise of δ, to the right"),
     "basin.asymmetry": Meaning("1", "(right - left) / (right + left)", source="He et al. 2019"),
+    "critical_points.x": Meaning(
+        "direction",
+        "where a critical point is along x",
+        "In multiples of the stored direction. Of the polynomial through the points around, its error by their first "
+        "order; without one the grid point's, and no error.",
+    ),
+    "critical_points.y": Meaning("direction", "where a critical point is along y"),
     "critical_points.loss": Meaning(
         "loss",
-        "loss at a critical point of the slice",
+        "loss at a critical point of the slice; of one that is not refined biased by choice",
         "Minima, maxima and saddles of the piecewise-linear surface, from the sign changes of L around each point; "
-        "where a polynomial through the points around has such a point, its place and loss.",
+        "where a polynomial through the points around has such a point, its place and loss. Else the loss is that of "
+        "a grid point chosen for it: a minimum's too low, a maximum's too high.",
     ),
     "critical_points.persistence": Meaning(
         "loss",
-        "how far the loss changes from it to where it merges with a deeper (higher) one",
+        "how far the loss changes from it to where it merges with a deeper (higher) one: may be biased by choice",
         "A minimum's rise to the saddle over which its basin joins a deeper one's; of the deepest a lower bound. Kept "
-        "beyond what noise makes on one surface in a hundred; `resolved` where the grid's step cannot have made it.",
+        "beyond what noise makes on one surface in a hundred; `resolved` where the grid's step cannot have made it. "
+        "Biased by choice where noise decides which of two extrema is deeper, or where it is rough from point to "
+        "point.",
     ),
-    "merge_tree.barrier": Meaning("loss", "height of the saddle over which a basin drains into a deeper one"),
+    "merge_tree.barrier": Meaning(
+        "loss",
+        "height of the saddle over which a basin drains into a deeper one: may be biased by choice",
+        "The persistence of that minimum.",
+    ),
     "basin.levels.radius_mean": Meaning("parameter", "the same at other δ"),
     "basin.levels.radius_median": Meaning("parameter", "the same at other δ"),
     "basin.levels.area": Meaning("parameter²", "the same at other δ"),
