@@ -90,15 +90,14 @@ def _line(surface: Surface, edges: Edges) -> dict[str, Any]:
 
     def side(i: int) -> Estimate:
         bound: Bound = "lower" if edges.cut[i] else "exact"
-        return Estimate.of(float(edges.radius[i]), jackknife.stderr(edges.replicates[i], sizes), bound)
+        return jackknife.estimate(float(edges.radius[i]), edges.replicates[i], sizes, bound)
 
     def skew(left: Any, right: Any) -> Any:
         return (right - left) / (right + left)
 
     asymmetry = Estimate.missing("undefined")
     if not edges.cut.any() and edges.radius.sum() > 0:
-        error = jackknife.stderr(skew(*edges.replicates), sizes)
-        asymmetry = Estimate.of(float(skew(*edges.radius)), error)
+        asymmetry = jackknife.estimate(float(skew(*edges.radius)), skew(*edges.replicates), sizes)
     return {"left": side(0), "right": side(1), "asymmetry": asymmetry}
 
 
@@ -108,13 +107,11 @@ def _disc(surface: Surface, edges: Edges, part: NDArray[np.bool_], delta: float,
     upper_middle = np.sort(edges.radius)[RAYS // 2]
     short = bool((edges.cut & (edges.radius <= upper_middle)).any())
     return {
-        "radius_mean": Estimate.of(
-            float(edges.radius.mean()),
-            jackknife.stderr(edges.replicates.mean(0), sizes),
-            "lower" if edges.cut.any() else "exact",
+        "radius_mean": jackknife.estimate(
+            float(edges.radius.mean()), edges.replicates.mean(0), sizes, "lower" if edges.cut.any() else "exact"
         ),
-        "radius_median": Estimate.of(
-            middle, jackknife.stderr(np.median(edges.replicates, axis=0), sizes), "lower" if short else "exact"
+        "radius_median": jackknife.estimate(
+            middle, np.median(edges.replicates, axis=0), sizes, "lower" if short else "exact"
         ),
         "area": _area(surface, part, delta, touches),
     }
@@ -230,7 +227,7 @@ def _area(surface: Surface, part: NDArray[np.bool_], delta: float, touches: bool
     for rows in jackknife.chunks((len(area), 3), len(sizes)):
         left_out = jackknife.without_each(groups[corners[:, rows]], sizes)  # (3, n, G)
         replicates += area[rows] @ _share_below(left_out, level)
-    return Estimate.of(value, jackknife.stderr(replicates, sizes), "lower" if cut else "exact")
+    return jackknife.estimate(value, replicates, sizes, "lower" if cut else "exact")
 
 
 def _all(mask: NDArray[np.bool_], corners: NDArray[np.intp]) -> NDArray[np.bool_]:
