@@ -105,6 +105,13 @@ def spread(replicates: Floats) -> Floats:
     return found
 
 
+def of_draws(values: Floats) -> float | None:
+    """The standard error of a mean of few independent draws, widened so that three of it are Student's interval."""
+    if len(values) < 2:
+        return None
+    return float(values.std(ddof=1) / np.sqrt(len(values))) * student(len(values) - 1) / SIGMAS
+
+
 def sure(sizes: Floats) -> float:
     """How many standard errors decide: Student's equal of three for as many groups as there are."""
     return student(max(1, int((sizes > 0).sum()) - 1))

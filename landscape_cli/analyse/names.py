@@ -33,14 +33,15 @@ def named(
 def _meant(tree: Mapping[str, Any], name: str) -> Iterator[str]:
     """The full paths that a name may stand for, the likeliest first."""
     yield name
+    apart = "splits" in name.split(".")[:2]  # how a split differs from the first, which has none: that of the second
     planes, splits = tree.get("planes") or {}, tree.get("centre") or {}
     for plane, surfaces in list(planes.items())[:1]:
         yield f"planes.{plane}.{name}"
-        yield from (f"planes.{plane}.{split}.{name}" for split in list(surfaces)[:1])
+        yield from (f"planes.{plane}.{split}.{name}" for split in list(surfaces)[: None if apart else 1])
     head, _, rest = name.partition(".")
     if head in planes:
         yield f"planes.{name}"
-        yield from (f"planes.{head}.{split}.{rest}" for split in list(planes[head])[:1])
+        yield from (f"planes.{head}.{split}.{rest}" for split in list(planes[head])[: None if apart else 1])
     if head == "centre":
         yield from (f"centre.{split}.{rest}" for split in list(splits)[:1])
 

@@ -65,11 +65,9 @@ def statistics(profile: Profile, persistence: float = 0.0, wanted: Collection[st
     sections = {name: section for name, section in profile.sections.items() if section.complete}
     penalty = {"weight_penalty": number} if facts.get("weight_decay") else {}
 
-    parts = [part for part in PLANE_PARTS if part in wanted]
-
     @cache
     def planes() -> dict[str, Any]:
-        return {name: plane_statistics(plane, persistence, parts) for name, plane in profile.planes.items()}
+        return {name: plane_statistics(plane, persistence, wanted) for name, plane in profile.planes.items()}
 
     def of(section: str, function: Callable[[Section], Any]) -> Callable[[], Any]:
         return lambda: function(sections[section]) if section in sections else None
@@ -84,37 +82,47 @@ def statistics(profile: Profile, persistence: float = 0.0, wanted: Collection[st
         "verdict": of("hessian", verdict),
         "checks": lambda: [*checks(profile), *euler_checks(planes())],
     }
-    asked = {*wanted, *(["planes"] if parts else [])}
+    asked = {*wanted, *(["planes"] if not set(wanted).isdisjoint(PLANE_PARTS) else [])}
     return {name: branch() for name, branch in branches.items() if not wanted or name in asked}
 
 
 def of_names(names: Iterable[str]) -> set[str]:
     """What `statistics` must be asked for to answer metrics by their names; nothing, for all, where one is unknown."""
-    found = [{part for part in name.split(".") if part in HEADS or part in PLANE_PARTS} - {"planes"} for name in names]
-    return set().union(*found) if all(found) else set()
+    found = [set(name.split(".")) for name in names]
+    known = {*HEADS, *PLANE_PARTS} - {"planes"}
+    return set().union(*found) if all(words & known for words in found) else set()
 
 
 def plane_statistics(
     plane: PlaneRecord, persistence: float = 0.0, wanted: Collection[str] = ()
 ) -> dict[str, dict[str, Any]]:
-    """{SPLIT: {"surface": …, "critical_points": […], …}}; of these parts only the wanted ones, where any is named.
+    """{SPLIT: {"surface": …, "critical_points": […], …}}; of these parts only the wanted ones, where any is named, and
+    of every split but the first only where it is named too.
 
     Of a line `asymmetry`, between checkpoints `barrier` and `monotone` too; of every split but the first `splits`: how
     it differs from the first.
     """
-    asked = set(wanted or PLANE_PARTS)
+    asked = set(wanted).intersection(PLANE_PARTS) or set(PLANE_PARTS)
     apart = split_statistics(plane) if "splits" in asked else {}
-    between = bool(asked.intersection(BETWEEN)) and between_checkpoints(plane)
-    line = "asymmetry" in asked and plane.surface.y is None
+    shown = {
+        split: asked if i == 0 or not wanted or split in wanted else set() for i, split in enumerate(plane.surfaces)
+    }
     return {
         split: {
-            **{part: function(surface) for part, function in PLANE_STATISTICS.items() if part in asked},
-            **(critical(surface, persistence) if asked.intersection(TOPOLOGY) else {}),
-            **({"asymmetry": asymmetry(surface)} if line else {}),
-            **(path_statistics(surface) if between else {}),
+            **_surface_parts(plane, surface, persistence, shown[split]),
             **({"splits": apart[split]} if split in apart else {}),
         }
         for split, surface in plane.surfaces.items()
+    }
+
+
+def _surface_parts(plane: PlaneRecord, surface: Surface, persistence: float, asked: set[str]) -> dict[str, Any]:
+    between = not asked.isdisjoint(BETWEEN) and between_checkpoints(plane)
+    return {
+        **{part: function(surface) for part, function in PLANE_STATISTICS.items() if part in asked},
+        **({} if asked.isdisjoint(TOPOLOGY) else critical(surface, persistence)),
+        **({"asymmetry": asymmetry(surface)} if "asymmetry" in asked and surface.y is None else {}),
+        **(path_statistics(surface) if between else {}),
     }
 
 

@@ -67,21 +67,22 @@ def is_hard(parent: h5py.Group, name: str) -> bool:
 
 def _linked(parent: h5py.Group, name: str) -> Any:
     """A member by a hard link: soft and external ones could lead to any file of the user's."""
-    if name not in parent:
-        raise ValueError(f"{parent.name} has no {clean(name)}")
-    if not is_hard(parent, name):
+    try:
+        held = is_hard(parent, name)
+    except KeyError:
+        raise ValueError(f"{parent.name} has no {clean(name)}") from None
+    if not held:
         raise ValueError(f"{clean(name)} is a link to somewhere else")
     return parent[name]
 
 
 def array(parent: h5py.Group, name: str, rank: int, kind: str = "f") -> NDArray[Any]:
-    """A dataset of this rank, float64 or bool, stored in this file, of a size that can be."""
+    """A dataset of this rank, float64 or bool, of a file whose datasets `check_tree` has been through."""
     found = _linked(parent, name)
     if not isinstance(found, h5py.Dataset) or found.ndim != rank:
         raise ValueError(f"{parent.name}/{name} is no array of rank {rank}")
     if found.dtype != (np.dtype(bool) if kind == "b" else np.dtype(np.float64)):
         raise ValueError(f"{parent.name}/{name} holds {found.dtype}")
-    check_dataset(found)
     return np.asarray(found[()])
 
 
