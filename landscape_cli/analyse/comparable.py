@@ -107,8 +107,9 @@ def difference_error(one: Estimate, other: Estimate, factor: float = 1.0) -> flo
     a, b = one.shares, other.shares
     if a is None or b is None or a.shape != b.shape:
         return math.hypot(first, second)
-    b = factor * b
-    return math.hypot(float(np.linalg.norm(a - b)), _own(first, a), _own(second, b))
+    with np.errstate(over="ignore", invalid="ignore"):
+        b = factor * b
+        return math.hypot(float(np.linalg.norm(a - b)), _own(first, a), _own(second, b))
 
 
 def _own(error: float, shares: Floats) -> float:

@@ -59,16 +59,18 @@ def _none(source: str, why: str) -> LandscapeError:
 def _subject(run: Mapping[str, Any], source: str) -> Subject:
     """One run. What is not as a report has it is refused, never guessed."""
     about = _mapping(run.get("comparison", {}), source)
+    if not about.keys() >= {"conditions", "samples", "groups", "unfinished"}:
+        raise _none(source, "it does not say what its numbers may be held against, or whether it is finished")
     provenance = _mapping(run.get("provenance", {}), source)
-    conditions = _mapping(about.get("conditions", {}), source)
-    unfinished, argv = about.get("unfinished", []), provenance.get("argv", [])
+    conditions = _mapping(about["conditions"], source)
+    argv = provenance.get("argv", [])
     return Subject(
         _text(run.get("file", source), source),
         _statistics(run, conditions, source),
         {branch: _mapping(what, source) for branch, what in conditions.items()},
-        _counts(about.get("samples", {}), source),
-        _counts(about.get("groups", {}), source),
-        [_text(name, source) for name in _listed(unfinished, source)],
+        _counts(about["samples"], source),
+        _counts(about["groups"], source),
+        [_text(name, source) for name in _listed(about["unfinished"], source)],
         tuple(_text(word, source) for word in _listed(argv, source)),
     )
 
@@ -103,8 +105,8 @@ def _tree(value: Any, source: str, depth: int = 0) -> Any:
 
 
 def _estimate(found: Mapping[str, Any], source: str) -> Estimate:
-    value, error = (_number(found.get(name), source) for name in ("value", "stderr"))
-    status, bound = found["status"], found.get("bound", "exact")
+    value, error = (_number(found.get(name, ""), source) for name in ("value", "stderr"))
+    status, bound = found["status"], found.get("bound", "")
     if status not in get_args(Status) or bound not in get_args(Bound) or (error is not None and error < 0):
         raise _none(source, f"it holds a number that is none: {str(dict(found))[:120]}")
     if status == "ok" and value is None:
