@@ -210,7 +210,7 @@ def test_by_halves_the_error_of_what_is_linear_is_the_delete_one_error(sizes: li
     used = int((weights > 0).sum())
     assert used <= replicates.shape[-1] < 2 * used
     for spot in np.ndindex(4, 5):
-        found = jackknife.half_stderr(value[spot], replicates[spot])
+        found = jackknife.half_estimate(value[spot], replicates[spot]).stderr
         assert found == pytest.approx(jackknife.mean(value[spot], groups[spot], weights).stderr, rel=1e-9)
 
 
@@ -227,7 +227,7 @@ def test_by_halves_a_statistic_with_a_bend_has_the_error_of_both_sides() -> None
     groups = np.random.default_rng(0).normal(size=64)
     groups -= groups.mean()
     replicates = jackknife.halves(np.zeros(()), groups, np.ones(64))
-    error = jackknife.half_stderr(0.0, np.where(replicates > 0, 3, 1) * replicates)
+    error = jackknife.half_estimate(0.0, np.where(replicates > 0, 3, 1) * replicates).stderr
     assert error == pytest.approx(np.sqrt((1 + 9) / 2) * groups.std(ddof=1) / 8, rel=0.1)
 
 
@@ -235,7 +235,7 @@ def test_by_halves_a_statistic_with_a_bend_has_the_error_of_both_sides() -> None
 def test_of_one_group_there_are_no_halves(sizes: list[float]) -> None:
     replicates = jackknife.halves(np.ones(3), np.ones((3, len(sizes))), np.array(sizes))
     assert replicates.shape == (3, 0)
-    assert jackknife.half_stderr(1.0, replicates[0]) is None
+    assert jackknife.half_estimate(1.0, replicates[0]).stderr is None
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, 1e308])
@@ -245,5 +245,5 @@ def test_a_group_that_is_not_finite_spoils_its_own_loss_alone_and_nothing_is_hea
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         replicates = jackknife.halves(np.array([0.0, bad, 0.0]), groups, np.ones(6))
-        assert jackknife.half_stderr(0.0, replicates[1]) is None
+        assert jackknife.half_estimate(0.0, replicates[1]).stderr is None
     assert np.isfinite(replicates[[0, 2]]).all()

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape_cli.analyse import jackknife
-from landscape_cli.profile import Axis, Estimate, Floats, Status, Surface
+from landscape_cli.profile import Axis, Bound, Estimate, Floats, Status, Surface
 
 DELTA = 0.1
 DELTAS = (0.01, 0.1, 1.0)
@@ -91,9 +91,8 @@ class Edges:
 
     def over(self, statistic: Callable[[Floats], Floats], cut: bool) -> Estimate:
         """A statistic of the radii, (R, ...) -> (...), with its error; a lower bound where they are cut."""
-        value = float(statistic(self.radius))
-        error = jackknife.half_stderr(value, statistic(self.replicates))
-        return Estimate.of(value, error, "lower" if cut else "exact")
+        bound: Bound = "lower" if cut else "exact"
+        return jackknife.half_estimate(float(statistic(self.radius)), statistic(self.replicates), bound)
 
 
 def _line(edges: Edges) -> dict[str, Any]:
@@ -227,7 +226,7 @@ def _area(surface: Surface, part: NDArray[np.bool_], delta: float, touches: bool
     for rows in jackknife.chunks((len(area), 3), len(sizes)):
         left_out = jackknife.without_each(groups[corners[:, rows]], sizes)  # (3, n, G)
         replicates += area[rows] @ _share_below(left_out, level)
-    return Estimate.of(value, jackknife.stderr(replicates, sizes), "lower" if cut else "exact")
+    return jackknife.estimate(value, replicates, sizes, "lower" if cut else "exact")
 
 
 def _all(mask: NDArray[np.bool_], corners: NDArray[np.intp]) -> NDArray[np.bool_]:

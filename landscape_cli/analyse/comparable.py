@@ -6,7 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from landscape_cli.profile import Estimate, PlaneRecord, Profile
+import numpy as np
+
+from landscape_cli.profile import Estimate, Floats, PlaneRecord, Profile
 from landscape_cli.section import Section
 
 # Heads of the statistics' tree that are measured by a section of another name.
@@ -27,7 +29,10 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "sharpness.worst_adaptive": ("adaptive_rho", "eta", "ascent", "starts"),
     "sharpness.keskar": ("keskar", "ascent", "starts"),
 }
+FIRST = "data of the first split"
+HASHED = ("data", "loss", FIRST)  # alike only where both are known
 ALWAYS = ("data", "loss", "dtype of the model", "parameters", "samples")
+ROUNDING = 1e-12  # of a squared error
 # What of a direction's recipe is its own outcome, and differs between any two checkpoints.
 OUTCOMES = ("sha256", "ignored", "from", "eigenvalue", "residual")
 
@@ -41,7 +46,7 @@ def conditions(profile: Profile) -> dict[str, dict[str, Any]]:
     }
     selected = {"parameters": hashes.get("parameters", "")}
     planes = {
-        f"planes.{name}.{split}": {**of_split.get(split, {}), **selected, **_plane(plane)}
+        f"planes.{name}.{split}": {**of_split.get(split, {}), **selected, **_plane(plane), **_first(of_split, plane)}
         for name, plane in profile.planes.items()
         for split in plane.surfaces
     }
@@ -62,6 +67,12 @@ def _plane(plane: PlaneRecord) -> dict[str, Any]:
     return {**window, **recipes, **kept}
 
 
+def _first(of_split: Mapping[str, Mapping[str, Any]], plane: PlaneRecord) -> dict[str, Any]:
+    """What the numbers under `splits` are held against: the plane's first split."""
+    split = next(iter(plane.surfaces), "")
+    return {FIRST: of_split.get(split, {}).get("data")}
+
+
 def _recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in recipe.items() if name not in OUTCOMES}
     given = recipe.get("kind") == "file" and recipe.get("normalize") == "none"  # the tensors as they are in the file
@@ -78,30 +89,38 @@ def _section(profile: Profile, section: Section) -> dict[str, Any]:
 
 
 def unlike(metric: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """What a metric's number depends on that differs between two runs, each by its name.
+    """What a metric's number depends on that differs between two runs, or is not known, each by its name.
 
     `metric` is its full path; `one` and `other` are the conditions of its branch in either run.
     """
     names = [name for name in {**one, **other} if _matters(metric, name)]
-    return [name for name in names if one.get(name) != other.get(name)]
+    return [n for n in names if one.get(n) != other.get(n) or (n in HASHED and not one.get(n))]
 
 
-def difference_error(one: Estimate, other: Estimate, factor: float = 1.0, paired: bool = True) -> float | None:
-    """The standard error of one - factor·other: group by group where both are of the same samples, else of two numbers
-    measured apart. None where neither has one.
+def difference_error(one: Estimate, other: Estimate, factor: float = 1.0) -> float | None:
+    """The standard error of one - factor·other, both over the same samples: group by group where both shares are known,
+    else as of two numbers measured apart. None where neither has one.
     """
     if one.stderr is None and other.stderr is None:
         return None
     first, second = one.stderr or 0.0, factor * (other.stderr or 0.0)
     a, b = one.shares, other.shares
-    if not paired or a is None or b is None or a.shape != b.shape:
+    if a is None or b is None or a.shape != b.shape:
         return math.hypot(first, second)
-    own = max(0.0, first**2 - float(a @ a)) + max(0.0, second**2 - factor**2 * float(b @ b))  # not of the samples
-    apart = a - factor * b
-    return math.sqrt(float(apart @ apart) + own)
+    with np.errstate(over="ignore", invalid="ignore"):
+        b = factor * b
+        return math.hypot(float(np.linalg.norm(a - b)), _own(first, a), _own(second, b))
+
+
+def _own(error: float, shares: Floats) -> float:
+    """The part of an error that is not of the samples: none where it is theirs up to rounding."""
+    rest = error * error - float(shares @ shares)
+    return math.sqrt(rest) if rest > ROUNDING * error * error else 0.0
 
 
 def _matters(metric: str, name: str) -> bool:
+    if name == FIRST:
+        return ".splits." in metric
     if name in ALWAYS or metric.startswith(("planes.", "centre.")):
         return True
     known = [key for key in DEPENDS if metric == key or metric.startswith(f"{key}.")]

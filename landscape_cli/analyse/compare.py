@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from landscape_cli.analyse.comparable import difference_error, unlike
-from landscape_cli.analyse.gate import CONFIDENCE, REACHED, interval
-from landscape_cli.analyse.names import named
-from landscape_cli.analyse.paths import flatten, words
+from landscape_cli.analyse.gate import CONFIDENCE, REACHED, UNDECIDED, interval
+from landscape_cli.analyse.paths import flatten
 from landscape_cli.analyse.subject import Subject
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Estimate
@@ -131,28 +130,22 @@ def _paths(runs: Sequence[Subject], metrics: Sequence[str]) -> list[str]:
         if path:
             found[path] = None
         elif metrics:
-            named(runs[0].tree, metric)  # refuses it, and names the nearest
+            runs[0].named(metric)  # refuses it, and names the nearest
     return list(found)
 
 
 def _resolved(run: Subject, metric: str) -> str | None:
     metric = "verdict.kind" if metric == "verdict" else metric
-    if metric in dict(words(dict(run.tree))):
+    if metric in run.words:
         return metric
     try:
-        return named(run.tree, metric)[0]
+        return run.named(metric)[0]
     except LandscapeError:
         return None
 
 
 def _value(run: Subject, path: str) -> Estimate | str | None:
-    found = dict(words(dict(run.tree))).get(path)
-    if found is not None:
-        return found
-    try:
-        return named(run.tree, path)[1]
-    except LandscapeError:
-        return None
+    return run.words.get(path) or run.numbers.get(path)
 
 
 def _row(runs: Sequence[Subject], path: str, confidence: float, tolerance: float) -> Comparison:
@@ -169,12 +162,13 @@ def _change(
     if base is None or found is None:
         return Change(found, why=f"{first.file if base is None else other.file} has no such number")
     names = unlike(path, first.conditions.get(branch, {}), other.conditions.get(branch, {}))
-    unfinished = [run.file for run in (first, other) if run.part(path) in run.unfinished]
+    unfinished = [run.file for run in (first, other) if run.pending(path)]
     if unfinished or [name for name in names if name not in NOTED]:
         why = f"unfinished: {unfinished[0]}" if unfinished else f"other {', '.join(names)}"
         return Change(found, why=why)
     if isinstance(base, str) or isinstance(found, str):
-        return Change(found, differs=base != found)
+        vague = next((word for word in (base, found) if word in UNDECIDED and base != found), "")
+        return Change(found, why=f"it is {vague}") if vague else Change(found, differs=base != found)
     weak = next((e for e in (base, found) if e.status != "ok" or e.value is None), None)
     if weak is not None:
         return Change(found, why=weak.status)

@@ -7,17 +7,16 @@ side, and is inconclusive in between, or where there is no number to rely on.
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from landscape_cli.analyse.comparable import difference_error, unlike
 from landscape_cli.analyse.jackknife import SIGMAS, student
-from landscape_cli.analyse.names import named
-from landscape_cli.analyse.paths import words
 from landscape_cli.analyse.subject import SECTION_PARTS, Subject
 from landscape_cli.errors import ExitCode, LandscapeError
-from landscape_cli.profile import Estimate
+from landscape_cli.profile import MAX_GROUPS, Estimate
 
 Kind = Literal["max", "min", "max_increase", "max_decrease", "require"]
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -37,6 +36,7 @@ ON_REQUEST = {
     "sharpness.fisher_rao": "sharpness.fisher_rao=true",
     "learning_rate.stability": "hessian.learning_rate=0.1",
 }
+UNDECIDED = ("inconclusive", "undecided", "not measured")  # words that decide nothing
 DRAWN = {"hessian.trace": "probes", "hessian.frobenius": "probes", "hessian.per_layer": "probes"}  # their error is of
 
 
@@ -124,32 +124,29 @@ def exit_code(outcomes: Sequence[Outcome], inconclusive: int = ExitCode.INCONCLU
 
 
 def _required(rule: Rule, run: Subject) -> Outcome:
-    """A word that is one of those allowed; "inconclusive" and "undecided" decide nothing."""
+    """A word that is one of those allowed; UNDECIDED ones neither pass nor fail."""
     name = "verdict.kind" if rule.metric == "verdict" else rule.metric
-    word = dict(words(dict(run.tree))).get(name)
-    part = run.part(name)
-    if word is None:
+    word, part = run.words.get(name), run.part(name)
+    if word is None or word == "not measured":
         why = f"not measured: {run.command(part)}"
-        return Outcome(run.file, rule, "inconclusive", name, why=why)
-    if part in run.unfinished:
-        return Outcome(run.file, rule, "inconclusive", name, word, why=f"unfinished: {run.command(part)}")
-    if word in rule.allowed:
-        return Outcome(run.file, rule, "pass", name, word)
-    if word in ("inconclusive", "undecided"):
-        why = f"it is {word}: landscape report {run.file} --section {part} says why"
-        return Outcome(run.file, rule, "inconclusive", name, word, why=why)
-    return Outcome(run.file, rule, "fail", name, word)
+    elif run.pending(name):
+        why = f"unfinished: {run.command(part)}"
+    elif word in UNDECIDED:
+        why = f"it is {word}: landscape report {shlex.quote(run.file)} --section {part} says why"
+    else:
+        return Outcome(run.file, rule, "pass" if word in rule.allowed else "fail", name, word)
+    return Outcome(run.file, rule, "inconclusive", name, word, why=why)
 
 
 def _known(metric: str, run: Subject) -> Known | Unknown:
     """A finished run's finite, converged number."""
     try:
-        path, found = named(run.tree, metric)
+        path, found = run.named(metric)
     except LandscapeError:
         part = run.part(metric)
         missing = part in SECTION_PARTS and run.tree.get(metric.split(".")[0]) is None
         return Unknown(f"not measured: {run.command(part)}" if missing else "the run has no such number")
-    if run.part(path) in run.unfinished:
+    if run.pending(path):
         return Unknown(f"unfinished: {run.command(run.part(path))}", found)
     if found.status != "ok" or found.value is None or not math.isfinite(found.value):
         status = found.status if found.status != "ok" else "not finite"
@@ -246,13 +243,14 @@ def _decide(excess: Excess, run: Subject, path: str, confidence: float) -> tuple
 
 def interval(groups: int, confidence: float) -> float:
     """Half an interval in standard errors: Student's, of as many groups as the error is of."""
-    return student(groups - 1 if groups > 1 else 1, (1 - confidence) / 2)
+    return student(min(max(1, groups - 1), MAX_GROUPS), (1 - confidence) / 2)
 
 
 def _more(excess: float, half: float, run: Subject, path: str) -> str:
     """How much more measuring would decide, if the number stays: errors fall as one over the root of it."""
-    factor = (half / excess) ** 2 if excess else math.inf
-    if factor > FARTHEST:
+    ratio = half / abs(excess) if excess else math.inf
+    factor = ratio * ratio
+    if not factor <= FARTHEST:
         return "it is at the limit: no number of samples would decide"
     drawn = next((what for name, what in DRAWN.items() if path.startswith(name)), None)
     count = run.samples.get(run.branch(path), 0)

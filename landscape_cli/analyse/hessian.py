@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape_cli.analyse.jackknife import SIGMAS, estimate, stderr, student, without_each
+from landscape_cli.analyse.jackknife import estimate, of_draws, stderr, without_each
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Floats
 from landscape_cli.section import Section
@@ -119,7 +119,7 @@ def _trace(arrays: Any) -> Estimate:
     if "trace_exact" not in arrays:
         return Estimate.missing("not measured")
     residuals = arrays["trace_residuals"]
-    return Estimate.of(float(arrays["trace_exact"]) + float(residuals.mean()), _of_mean(residuals))
+    return Estimate.of(float(arrays["trace_exact"]) + float(residuals.mean()), of_draws(residuals))
 
 
 def _frobenius(arrays: Any) -> Estimate:
@@ -128,7 +128,7 @@ def _frobenius(arrays: Any) -> Estimate:
         return Estimate.missing("not measured")
     squares = arrays["squares"]
     norm = float(np.sqrt(squares.mean()))
-    error = _of_mean(squares)
+    error = of_draws(squares)
     return Estimate.of(norm, None if error is None or norm == 0 else error / (2 * norm))
 
 
@@ -144,7 +144,7 @@ def _layers(section: Section) -> dict[str, Any]:
             {
                 "name": name,
                 "top": {ITSELF: _known(float(top), bool(converged)), "residual": float(residual)},
-                "trace": Estimate.of(float(traces.mean()), _of_mean(traces)),
+                "trace": Estimate.of(float(traces.mean()), of_draws(traces)),
             }
             for name, top, converged, residual, traces in rows
         ]
@@ -153,13 +153,6 @@ def _layers(section: Section) -> dict[str, Any]:
 
 def _known(value: float, converged: bool) -> Estimate:
     return Estimate.of(value) if converged else Estimate(value, None, "not converged")
-
-
-def _of_mean(values: Floats) -> float | None:
-    """The standard error of a mean of few draws, widened so that three of it are Student's interval."""
-    if len(values) < 2:
-        return None
-    return float(values.std(ddof=1) / np.sqrt(len(values))) * student(len(values) - 1) / SIGMAS
 
 
 def _density(section: Section) -> dict[str, Any]:
@@ -186,5 +179,5 @@ def _density(section: Section) -> dict[str, Any]:
     error = stderr(ranks, np.ones(len(ranks))) if len(ranks) == len(nodes) else None
     return {
         "effective_rank": Estimate.of(float(rank), error) if np.isfinite(rank) else Estimate.missing("undefined"),
-        "negative_mass": Estimate.of(float(negative.mean()), math.hypot(_of_mean(negative) or 0.0, doubt)),
+        "negative_mass": Estimate.of(float(negative.mean()), math.hypot(of_draws(negative) or 0.0, doubt)),
     }

@@ -134,11 +134,19 @@ def _signs(count: int) -> Floats:
     return signs[:count]
 
 
-def half_stderr(value: float, replicates: Floats) -> float | None:
-    """The standard error of a statistic from its replicates by `halves` (R,); None without any."""
+def half_estimate(value: float, replicates: Floats, bound: Bound = "exact") -> Estimate:
+    """A statistic from its replicates by `halves` (R,), with its standard error and each half's share of it."""
     with np.errstate(invalid="ignore", over="ignore"):
-        square = float(((replicates - value) ** 2).mean()) if len(replicates) else math.nan
-    return math.sqrt(square) if math.isfinite(square) else None
+        shares = (replicates - value) / math.sqrt(max(1, len(replicates)))
+        found = Estimate.of(value, float(np.linalg.norm(shares)) if len(shares) else None, bound)
+    return found if found.stderr is None else replace(found, shares=shares)
+
+
+def of_draws(values: Floats) -> float | None:
+    """The standard error of a mean of few independent draws, widened so that three of it are Student's interval."""
+    if len(values) < 2:
+        return None
+    return float(values.std(ddof=1) / np.sqrt(len(values))) * student(len(values) - 1) / SIGMAS
 
 
 def sure(sizes: Floats) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from landscape_cli.analyse.paths import numbers
@@ -11,19 +11,21 @@ from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Estimate
 
 
-def named(tree: Mapping[str, Any], name: str) -> tuple[str, Estimate]:
+def named(
+    tree: Mapping[str, Any], name: str, known: Mapping[str, Estimate] | None = None, others: Iterable[str] = ()
+) -> tuple[str, Estimate]:
     """The full path and the estimate that a name means: `hessian.top` is `hessian.top.0`, `surface.min` that of the
-    first plane's first split, `centre.loss` that of the first split.
+    first plane's first split, `centre.loss` that of the first split. `known` are the tree's numbers, where at hand.
 
     Raises:
-        LandscapeError: there is no such statistic; the nearest is named.
+        LandscapeError: there is no such statistic; the nearest is named, of `others` too.
     """
-    found = dict(numbers(dict(tree)))
+    found = dict(numbers(dict(tree))) if known is None else known
     for path in _meant(tree, name):
         for candidate in (path, f"{path}.0"):
             if candidate in found:
                 return candidate, found[candidate]
-    near = difflib.get_close_matches(name, _short(tree, found), n=3)
+    near = difflib.get_close_matches(name, {*_short(tree, found), *others}, n=3)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     raise LandscapeError(f"unknown metric: {name}", f"{meant}landscape report RUN --format csv shows the name of each")
 
@@ -31,14 +33,15 @@ def named(tree: Mapping[str, Any], name: str) -> tuple[str, Estimate]:
 def _meant(tree: Mapping[str, Any], name: str) -> Iterator[str]:
     """The full paths that a name may stand for, the likeliest first."""
     yield name
+    apart = "splits" in name.split(".")[:2]  # how a split differs from the first, which has none: that of the second
     planes, splits = tree.get("planes") or {}, tree.get("centre") or {}
     for plane, surfaces in list(planes.items())[:1]:
         yield f"planes.{plane}.{name}"
-        yield from (f"planes.{plane}.{split}.{name}" for split in list(surfaces)[:1])
+        yield from (f"planes.{plane}.{split}.{name}" for split in list(surfaces)[: None if apart else 1])
     head, _, rest = name.partition(".")
     if head in planes:
         yield f"planes.{name}"
-        yield from (f"planes.{head}.{split}.{rest}" for split in list(planes[head])[:1])
+        yield from (f"planes.{head}.{split}.{rest}" for split in list(planes[head])[: None if apart else 1])
     if head == "centre":
         yield from (f"centre.{split}.{rest}" for split in list(splits)[:1])
 

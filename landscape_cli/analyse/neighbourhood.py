@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from landscape_cli.analyse import jackknife
-from landscape_cli.analyse.jackknife import stderr, without_each
+from landscape_cli.analyse.jackknife import of_draws, stderr, without_each
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import TOLERANCE, Estimate, Floats
 from landscape_cli.section import Section
@@ -74,12 +74,8 @@ def _crossed_error(rises: Floats, sizes: Floats) -> float | None:
     if not np.isfinite(rises).all():
         return None
     over_samples = stderr(without_each(rises.mean(0), sizes), sizes) or 0.0
-    over_draws = _of_mean(_weighted(rises, sizes)) or 0.0
+    over_draws = of_draws(_weighted(rises, sizes)) or 0.0
     return float(np.hypot(over_draws, over_samples))
-
-
-def _of_mean(values: Floats) -> float | None:
-    return float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
 
 
 def _average_adaptive(section: Section) -> dict[str, Any]:

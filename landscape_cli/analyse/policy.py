@@ -57,7 +57,7 @@ def read_policy(text: str, source: str) -> Policy:
     """
     try:
         document = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # a number of too many digits is a ValueError alone
         raise LandscapeError(f"{source} is no TOML: {error}", "see `landscape gate --help` for a policy file") from None
     for key in document:
         if key not in ("rules", "confidence", "inconclusive_exit"):
@@ -134,10 +134,10 @@ def _rule(kind: Kind, metric: str, value: Any) -> Rule:
 def _words(metric: str, value: Any) -> tuple[str, ...]:
     """Words that pass: "minimum,plateau", or a list of them in a policy."""
     if metric not in WORDS:
-        raise LandscapeError(f"{metric} is no word to require", f"require one of: {', '.join(WORDS)}")
+        raise one_of("word to require", metric, [*WORDS])
     given = value.split(",") if isinstance(value, str) else value
     if not isinstance(given, list) or not given or not all(isinstance(word, str) for word in given):
-        raise LandscapeError(f"what {metric} must be is no word", f"write require = {metric}=minimum,plateau")
+        raise LandscapeError(f"what {metric} must be is no word", f"it must be some of: {', '.join(WORDS[metric])}")
     for word in (word.strip() for word in given):
         if word not in WORDS[metric]:
             raise one_of(f"word of {metric}", word, [*WORDS[metric]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from functools import cache
 from typing import Any
 
@@ -45,6 +45,10 @@ PLANE_STATISTICS: dict[str, Callable[[Surface], dict[str, Any]]] = {
     "basin": basins,
     "curvature": plane_curvature,
 }
+TOPOLOGY = ("critical_points", "merge_tree", "topology")
+BETWEEN = ("barrier", "monotone")  # of a line between checkpoints
+PLANE_PARTS = (*PLANE_STATISTICS, *TOPOLOGY, "asymmetry", *BETWEEN, "splits")
+HEADS = ("centre", "planes", "gradient", "hessian", "learning_rate", "sharpness", "verdict", "checks")
 
 
 def statistics(profile: Profile, persistence: float = 0.0, wanted: Collection[str] = ()) -> dict[str, Any]:
@@ -53,7 +57,7 @@ def statistics(profile: Profile, persistence: float = 0.0, wanted: Collection[st
     Critical points of a persistence below the one asked for are left out.
 
     `gradient`, `hessian`, `sharpness` and `verdict` speak of the full parameter space; None until measured. Of these
-    branches only the `wanted` ones, where any is named.
+    branches, and of the parts of a plane, only the `wanted` ones, where any is named.
     """
     facts = profile.provenance.facts
     held = facts.get("weight_penalty")
@@ -63,7 +67,7 @@ def statistics(profile: Profile, persistence: float = 0.0, wanted: Collection[st
 
     @cache
     def planes() -> dict[str, Any]:
-        return {name: plane_statistics(plane, persistence) for name, plane in profile.planes.items()}
+        return {name: plane_statistics(plane, persistence, wanted) for name, plane in profile.planes.items()}
 
     def of(section: str, function: Callable[[Section], Any]) -> Callable[[], Any]:
         return lambda: function(sections[section]) if section in sections else None
@@ -78,26 +82,47 @@ def statistics(profile: Profile, persistence: float = 0.0, wanted: Collection[st
         "verdict": of("hessian", verdict),
         "checks": lambda: [*checks(profile), *euler_checks(planes())],
     }
-    return {name: branch() for name, branch in branches.items() if not wanted or name in wanted}
+    asked = {*wanted, *(["planes"] if not set(wanted).isdisjoint(PLANE_PARTS) else [])}
+    return {name: branch() for name, branch in branches.items() if not wanted or name in asked}
 
 
-def plane_statistics(plane: PlaneRecord, persistence: float = 0.0) -> dict[str, dict[str, Any]]:
-    """{SPLIT: {"surface": …, "critical_points": […], …}}.
+def of_names(names: Iterable[str]) -> set[str]:
+    """What `statistics` must be asked for to answer metrics by their names; nothing, for all, where one is unknown."""
+    found = [set(name.split(".")) for name in names]
+    known = {*HEADS, *PLANE_PARTS} - {"planes"}
+    return set().union(*found) if all(words & known for words in found) else set()
+
+
+def plane_statistics(
+    plane: PlaneRecord, persistence: float = 0.0, wanted: Collection[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """{SPLIT: {"surface": …, "critical_points": […], …}}; of these parts only the wanted ones, where any is named, and
+    of every split but the first only where it is named too.
 
     Of a line `asymmetry`, between checkpoints `barrier` and `monotone` too; of every split but the first `splits`: how
     it differs from the first.
     """
-    apart = split_statistics(plane)
-    between = between_checkpoints(plane)
+    asked = set(wanted).intersection(PLANE_PARTS) or set(PLANE_PARTS)
+    apart = split_statistics(plane) if "splits" in asked else {}
+    shown = {
+        split: asked if i == 0 or not wanted or split in wanted else set() for i, split in enumerate(plane.surfaces)
+    }
     return {
         split: {
-            **{section: function(surface) for section, function in PLANE_STATISTICS.items()},
-            **critical(surface, persistence),
-            **({"asymmetry": asymmetry(surface)} if surface.y is None else {}),
-            **(path_statistics(surface) if between else {}),
+            **_surface_parts(plane, surface, persistence, shown[split]),
             **({"splits": apart[split]} if split in apart else {}),
         }
         for split, surface in plane.surfaces.items()
+    }
+
+
+def _surface_parts(plane: PlaneRecord, surface: Surface, persistence: float, asked: set[str]) -> dict[str, Any]:
+    between = not asked.isdisjoint(BETWEEN) and between_checkpoints(plane)
+    return {
+        **{part: function(surface) for part, function in PLANE_STATISTICS.items() if part in asked},
+        **({} if asked.isdisjoint(TOPOLOGY) else critical(surface, persistence)),
+        **({"asymmetry": asymmetry(surface)} if "asymmetry" in asked and surface.y is None else {}),
+        **(path_statistics(surface) if between else {}),
     }
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from landscape_cli.analyse.comparable import BRANCHES, conditions
+from landscape_cli.analyse.names import named
+from landscape_cli.analyse.paths import numbers, words
 from landscape_cli.analyse.statistics import statistics
-from landscape_cli.profile import Profile
+from landscape_cli.profile import Estimate, Profile
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,29 @@ class Subject:
     unfinished: Collection[str] = ()
     argv: tuple[str, ...] = ()
 
+    @cached_property
+    def words(self) -> dict[str, str]:
+        """Its texts by their full paths."""
+        return dict(words(dict(self.tree)))
+
+    @cached_property
+    def numbers(self) -> dict[str, Estimate]:
+        """Its numbers by their full paths."""
+        return dict(numbers(dict(self.tree)))
+
+    def named(self, name: str, others: Iterable[str] = ()) -> tuple[str, Estimate]:
+        """The full path and the number that a name means.
+
+        Raises:
+            LandscapeError: there is no such number; the nearest is named, of `others` too.
+        """
+        return named(self.tree, name, self.numbers, others)
+
+    def pending(self, path: str) -> bool:
+        """Whether what a full path is measured by is unfinished; of the checks, which speak of all, anything."""
+        part = self.part(path)
+        return part in self.unfinished or (part == "checks" and bool(self.unfinished))
+
     def branch(self, path: str) -> str:
         """The branch of the tree that a full path lies in."""
         head, *rest = path.split(".")
@@ -55,7 +81,7 @@ SECTION_PARTS = ("gradient", "hessian", "sharpness")
 
 
 def of_profile(file: str, profile: Profile, wanted: Collection[str] = ()) -> Subject:
-    """A run file's subject; of the branches of its statistics only the wanted ones, where any is named."""
+    """A run file's subject; of its statistics only the wanted branches and parts, where any is named."""
     tree, argv = statistics(profile, wanted=wanted), profile.provenance.argv
     return Subject(file, tree, conditions(profile), samples(profile), groups(profile), unfinished(profile), argv)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import click
 
-from landscape_cli.analyse.compare import Comparison, apart, order
+from landscape_cli.analyse.compare import COMPARED, Comparison, apart, order
 from landscape_cli.analyse.compare import compare as compared_with
 from landscape_cli.analyse.gate import CONFIDENCE
 from landscape_cli.analyse.policy import confident, share
-from landscape_cli.analyse.subject import Subject
+from landscape_cli.analyse.statistics import of_names
 from landscape_cli.cli.console import CONSOLE, common
 from landscape_cli.cli.output import emit, refuse_to_overwrite
 from landscape_cli.cli.subjects import each_subject
@@ -48,7 +48,8 @@ def compare(
     printed, and nothing where nothing does.
     """
     refuse_to_overwrite([Path(run) for run in runs], output)
-    subjects = named_apart(list(each_subject(runs, [])))
+    names = [*(metrics or COMPARED), *([sort.removeprefix("-")] if sort else [])]
+    subjects = list(each_subject(runs, of_names(names)))
     if len(subjects) < 2:
         raise LandscapeError("there is one run, and nothing to compare it with", "give two runs or more")
     if sort:
@@ -59,19 +60,6 @@ def compare(
     if shown or not CONSOLE.quiet:
         emit(COMPARE_FORMATS[name](Compared([s.file for s in subjects], shown, apart(subjects, rows))), output, force)
     return _code(rows) if coded else ExitCode.OK
-
-
-def named_apart(subjects: Sequence[Subject]) -> list[Subject]:
-    """The runs, each under a name of its own.
-
-    Raises:
-        LandscapeError: two of them have the same name.
-    """
-    files = [subject.file for subject in subjects]
-    twice = [file for i, file in enumerate(files) if file in files[:i]]
-    if twice:
-        raise LandscapeError(f"two runs are called {twice[0]}", "name each run once; in a report change its `file`")
-    return list(subjects)
 
 
 def _code(rows: Sequence[Comparison]) -> int:

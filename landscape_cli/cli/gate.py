@@ -10,8 +10,8 @@ from typing import Any
 import click
 
 from landscape_cli.analyse.gate import CONFIDENCE, KINDS, Outcome, Rule, exit_code, judge
-from landscape_cli.analyse.names import named
 from landscape_cli.analyse.policy import EXITS, Policy, confident, from_flag, read_policy
+from landscape_cli.analyse.statistics import of_names
 from landscape_cli.analyse.subject import Subject
 from landscape_cli.cli.console import common
 from landscape_cli.cli.output import emit, refuse_to_overwrite
@@ -21,7 +21,7 @@ from landscape_cli.report.gate import GATE_FORMATS
 from landscape_cli.report.legend import LEGEND, legend_key
 from landscape_cli.report.outcomes import Outcomes
 
-ALONE = ("centre", "gradient", "hessian", "learning_rate", "verdict")  # branches that share no name with a plane's
+MAX_POLICY = 1 << 20  # bytes
 SUMMARY = "GITHUB_STEP_SUMMARY"  # where GitHub shows markdown below a job
 
 HELP = {
@@ -78,7 +78,8 @@ def gate(
     given = read(policy) if policy else Policy()
     flags = [from_flag(kind, text) for kind in KINDS for text in limits[kind]]
     outputs = [_output(item) for item in formats or ("text",)]
-    refuse_to_overwrite([Path(run) for run in (*runs, *([baseline] if baseline else []))], *[f for _, f in outputs])
+    inputs = [Path(name) for name in (*runs, baseline, policy) if name]
+    refuse_to_overwrite(inputs, *[file for _, file in outputs])
     sure = confident(confidence) if confidence is not None else given.confidence or CONFIDENCE
     outcomes = judged(runs, [*given.rules, *flags], baseline, sure)
     tell(outcomes, outputs, force)
@@ -93,9 +94,14 @@ def read(policy: Path) -> Policy:
         LandscapeError: it cannot be read, or is no policy.
     """
     try:
-        return read_policy(policy.read_text("utf-8"), str(policy))
+        with policy.open("rb") as stream:
+            content = stream.read(MAX_POLICY + 1)
+        text = content.decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise LandscapeError(f"cannot read {policy}: {error}", "give a TOML file of rules") from None
+    if len(content) > MAX_POLICY:
+        raise LandscapeError(f"{policy} has more than {MAX_POLICY >> 20} MiB", "no policy is as large")
+    return read_policy(text, str(policy))
 
 
 def judged(runs: Sequence[str], rules: Sequence[Rule], baseline: str | None, confidence: float) -> list[Outcome]:
@@ -106,7 +112,9 @@ def judged(runs: Sequence[str], rules: Sequence[Rule], baseline: str | None, con
     """
     if not rules:
         raise LandscapeError("there is no rule to judge by", "add --max NAME=VALUE, or --policy FILE.toml")
-    wanted = branches(rules)
+    if baseline == "-" and "-" in runs:
+        raise LandscapeError("stdin is given twice", "give the run or the baseline as a file")
+    wanted = of_names(rule.metric for rule in rules)
     base = _only(baseline, read_subjects(baseline, wanted)) if baseline else None
     return [judge_known(rule, run, base, confidence) for run in each_subject(runs, wanted) for rule in rules]
 
@@ -114,14 +122,8 @@ def judged(runs: Sequence[str], rules: Sequence[Rule], baseline: str | None, con
 def judge_known(rule: Rule, run: Subject, base: Subject | None, confidence: float) -> Outcome:
     """As `judge`; a metric that the run lacks is inconclusive, one that there is in no run an error."""
     if rule.kind != "require" and legend_key(rule.metric) not in LEGEND:
-        named(run.tree, rule.metric)
+        run.named(rule.metric, LEGEND)
     return judge(rule, run, base, confidence)
-
-
-def branches(rules: Sequence[Rule]) -> list[str]:
-    """The branches of the statistics that rules speak of; all where one may be a plane's."""
-    heads = {rule.metric.split(".")[0] for rule in rules}
-    return sorted(heads) if heads <= set(ALONE) else []
 
 
 def _only(path: str, subjects: list[Subject]) -> Subject:
@@ -142,6 +144,10 @@ def tell(outcomes: Outcomes, outputs: Sequence[tuple[str, str]], force: bool) ->
     """Write every format to where it goes; for GitHub its job summary too."""
     for name, file in outputs:
         emit(GATE_FORMATS[name](outcomes), file, force)
-    if any(name == "github" for name, _ in outputs) and os.environ.get(SUMMARY):
-        with open(os.environ[SUMMARY], "a", encoding="utf-8") as stream:
-            stream.write(GATE_FORMATS["markdown"](outcomes))
+    page = os.environ.get(SUMMARY)
+    if page and any(name == "github" for name, _ in outputs):
+        try:
+            with open(page, "a", encoding="utf-8") as stream:
+                stream.write(GATE_FORMATS["markdown"](outcomes))
+        except OSError as error:
+            raise LandscapeError(f"cannot write {page}: {error.strerror}", f"unset {SUMMARY}, or mend it") from None

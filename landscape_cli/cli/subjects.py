@@ -19,21 +19,29 @@ def read_subjects(path: str, wanted: Collection[str] = ()) -> list[Subject]:
         LandscapeError: it cannot be read, or is neither a run file nor a JSON report.
     """
     if path == "-":
-        return read_report(_decoded(sys.stdin.buffer.read(MAX_BYTES + 1), STDIN), STDIN)
-    content = _text_of(Path(path))
-    return [of_profile(path, store.load(path), wanted)] if content is None else read_report(content, path)
+        content = b"" if sys.stdin is None else sys.stdin.buffer.read(MAX_BYTES + 1)
+        return read_report(_decoded(content, STDIN), STDIN)
+    text = _text_of(Path(path))
+    return [of_profile(path, store.load(path), wanted)] if text is None else read_report(text, path)
 
 
 def each_subject(paths: Sequence[str], wanted: Collection[str] = ()) -> Iterator[Subject]:
     """The runs of all files, one file in memory at a time.
 
     Raises:
-        LandscapeError: one is named twice, or cannot be read.
+        LandscapeError: two have the same name, or one cannot be read.
     """
-    twice = [path for i, path in enumerate(paths) if path in paths[:i]]
-    if twice:
-        raise LandscapeError(f"{twice[0]} is given twice", "name each run once")
-    return (subject for path in paths for subject in read_subjects(path, wanted))
+    seen: set[str] = set()
+    for path in paths:
+        if path in seen:
+            raise LandscapeError(f"{path} is given twice", "name each run once")
+        for subject in read_subjects(path, wanted):
+            if subject.file in seen:
+                hint = "name each run once; in a report change its `file`"
+                raise LandscapeError(f"two runs are called {subject.file}", hint)
+            seen.add(subject.file)
+            yield subject
+        seen.add(path)
 
 
 def _text_of(file: Path) -> str | None:

@@ -14,7 +14,7 @@ from landscape_cli.report.json import FORMAT_VERSION, plain_values
 from landscape_cli.report.junit import to_junit
 from landscape_cli.report.markdown import escaped
 from landscape_cli.report.numbers import plain
-from landscape_cli.report.outcomes import Outcomes, row, summary
+from landscape_cli.report.outcomes import Outcomes, row, summary, went
 
 
 def to_text(outcomes: Outcomes) -> str:
@@ -38,8 +38,9 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
 
 
 def to_json(outcomes: Outcomes) -> str:
-    """{"format_version": 1, "outcome": …, "rules": […]}."""
-    document = {"format_version": FORMAT_VERSION, "summary": summary(outcomes), "rules": [*map(as_json, outcomes)]}
+    """{"format_version": 1, "outcome": "failed", "summary": …, "rules": […]}."""
+    told = {"outcome": went(outcomes), "summary": summary(outcomes)}
+    document = {"format_version": FORMAT_VERSION, **told, "rules": [*map(as_json, outcomes)]}
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 

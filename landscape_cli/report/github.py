@@ -7,7 +7,8 @@ returns and newlines percent-encoded, and in properties colons and commas too.
 from __future__ import annotations
 
 from landscape_cli.analyse.gate import Outcome
-from landscape_cli.report.outcomes import Outcomes, label, row, summary
+from landscape_cli.report.numbers import plain
+from landscape_cli.report.outcomes import Outcomes, row, summary
 
 LEVELS = {"fail": "error", "inconclusive": "warning", "warn": "warning"}
 
@@ -21,10 +22,9 @@ def to_github(outcomes: Outcomes) -> str:
 def annotation(outcome: Outcome) -> str:
     """One rule that did not pass."""
     shown, path, value, limit, why = row(outcome)
-    text = f"{outcome.file}: {path} is {value}, {limit}" + (f": {why}" if why else "")
-    return (
-        f"::{LEVELS[shown.split()[0]]} title={property_(f'landscape gate: {label(outcome)} {path}')}::{message(text)}"
-    )
+    text = f"{plain(outcome.file)}: {path} is {value}, {limit}" + (f": {why}" if why else "")
+    title = property_(f"landscape gate: {shown} {path}")
+    return f"::{LEVELS[shown.split()[0]]} title={title}::{message(text)}"
 
 
 def message(text: str) -> str:

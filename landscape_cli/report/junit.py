@@ -19,9 +19,7 @@ def to_junit(outcomes: Outcomes) -> str:
     for file in files:
         _suite(root, plain(file), [outcome for outcome in outcomes if outcome.file == file])
     ElementTree.indent(root)
-    return ElementTree.tostring(root, encoding="unicode", xml_declaration=False).join(
-        ('<?xml version="1.0" encoding="UTF-8"?>\n', "\n")
-    )
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
 
 
 def _suite(root: ElementTree.Element, name: str, outcomes: Sequence[Outcome]) -> None:

@@ -41,5 +41,7 @@ def rounded(value: float, error: float) -> tuple[str, str]:
 
 
 def plain(text: str) -> str:
-    """Text that cannot move the cursor, forge a line or fail to be UTF-8."""
-    return re.sub(r"[\ud800-\udfff\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069]", "?", text)
+    """Text that cannot move the cursor, forge a line or fail to be UTF-8 or XML."""
+    return re.sub(
+        r"[\ud800-\udfff\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2028\u2029\u2066-\u2069\ufffe\uffff]", "?", text
+    )

@@ -23,14 +23,21 @@ def row(outcome: Outcome) -> tuple[str, str, str, str, str]:
     value = "no number" if found is None else found if isinstance(found, str) else estimate_text(found)
     limit = str(outcome.rule) + (f" of {estimate_text(base)}" if base is not None else "")
     why = "; ".join(text for text in (outcome.why, outcome.rule.reason) if text)
-    label_, path, value, limit, why = map(plain, (label(outcome), outcome.path, value, limit, why))
+    label_, path, value, limit, why = (
+        plain(" ".join(t.split())) for t in (label(outcome), outcome.path, value, limit, why)
+    )
     return label_, path, value, limit, why
+
+
+def went(outcomes: Outcomes) -> str:
+    """How it went on the whole: passed, failed or inconclusive."""
+    labels = {label(outcome) for outcome in outcomes}
+    return "failed" if "fail" in labels else "inconclusive" if "inconclusive" in labels else "passed"
 
 
 def summary(outcomes: Outcomes) -> str:
     """The last line: how it went, and how many rules of each outcome."""
     counts = Counter(label(outcome).split()[0] for outcome in outcomes)
-    went = "failed" if counts["fail"] else "inconclusive" if counts["inconclusive"] else "passed"
     names = {"fail": "failed", "inconclusive": "inconclusive", "warn": "warned", "pass": "passed"}
     told = ", ".join(f"{counts[name]} {text}" for name, text in names.items() if counts[name])
-    return f"gate {went}: {told}"
+    return f"gate {went(outcomes)}: {told}"

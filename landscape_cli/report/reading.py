@@ -9,12 +9,12 @@ from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
 from landscape_cli.analyse.paths import ITSELF
+from landscape_cli.analyse.statistics import HEADS
 from landscape_cli.analyse.subject import Subject
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Bound, Estimate, Status
 from landscape_cli.report.json import FORMAT_VERSION
 
-BRANCHES = ("centre", "planes", "gradient", "hessian", "learning_rate", "sharpness", "verdict", "checks")
 FIELDS = ("value", "stderr", "status", "bound", "low", "high")
 MAX_BYTES = 256 << 20
 STDIN = "stdin"  # the source of what was piped: its runs keep the names they had
@@ -34,15 +34,15 @@ def read_report(text: str, source: str) -> list[Subject]:
         document = json.loads(text, parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise _none(source, f"it is no JSON ({error})") from None
-    runs = document.get("runs") if isinstance(document, dict) else None
-    if not isinstance(runs, list) or not runs or not all(isinstance(run, dict) for run in runs):
-        raise _none(source, "it holds no runs")
-    version = document.get("format_version")
+    version = document.get("format_version") if isinstance(document, dict) else None
     if not isinstance(version, int) or isinstance(version, bool) or version < 1:
         raise _none(source, "it has no format_version")
     if version > FORMAT_VERSION:
         what = f"{source} is a report of format {version}, newer than {FORMAT_VERSION}"
         raise LandscapeError(what, "install the landscape that wrote it, or a later one")
+    runs = document.get("runs")
+    if not isinstance(runs, list) or not runs or not all(isinstance(run, dict) for run in runs):
+        raise _none(source, "it holds no runs")
     subjects = [_subject(run, source) for run in runs]
     return subjects if source == STDIN or len(subjects) > 1 else [replace(subjects[0], file=source)]
 
@@ -59,18 +59,34 @@ def _none(source: str, why: str) -> LandscapeError:
 def _subject(run: Mapping[str, Any], source: str) -> Subject:
     """One run. What is not as a report has it is refused, never guessed."""
     about = _mapping(run.get("comparison", {}), source)
+    if not about.keys() >= {"conditions", "samples", "groups", "unfinished"}:
+        raise _none(source, "it does not say what its numbers may be held against, or whether it is finished")
     provenance = _mapping(run.get("provenance", {}), source)
-    conditions = _mapping(about.get("conditions", {}), source)
-    unfinished, argv = about.get("unfinished", []), provenance.get("argv", [])
+    conditions = _mapping(about["conditions"], source)
+    argv = provenance.get("argv", [])
     return Subject(
         _text(run.get("file", source), source),
-        {name: _tree(run[name], source) for name in BRANCHES if name in run},
+        _statistics(run, conditions, source),
         {branch: _mapping(what, source) for branch, what in conditions.items()},
-        _counts(about.get("samples", {}), source),
-        _counts(about.get("groups", {}), source),
-        [_text(name, source) for name in _listed(unfinished, source)],
+        _counts(about["samples"], source),
+        _counts(about["groups"], source),
+        [_text(name, source) for name in _listed(about["unfinished"], source)],
         tuple(_text(word, source) for word in _listed(argv, source)),
     )
+
+
+def _statistics(run: Mapping[str, Any], conditions: Mapping[str, Any], source: str) -> dict[str, Any]:
+    """The branches. A plane that is not shown stays the first if it was, so that short names mean what they meant."""
+    tree = {name: _tree(run[name], source) for name in HEADS if name in run}
+    planes: dict[str, Any] = {branch.split(".")[1]: {} for branch in conditions if branch.startswith("planes.")}
+    if isinstance(tree.get("planes"), dict):
+        tree["planes"] = {**planes, **tree["planes"]}
+    for name in ("centre", "planes"):
+        held = tree.get(name, {})
+        splits = held.values() if isinstance(held, dict) else [None]
+        if not all(isinstance(split, dict) for split in splits):
+            raise _none(source, f"its {name} is none")
+    return tree
 
 
 def _tree(value: Any, source: str, depth: int = 0) -> Any:
@@ -78,17 +94,19 @@ def _tree(value: Any, source: str, depth: int = 0) -> Any:
     if depth > DEPTH:
         raise _none(source, "it is nested too deeply")
     if isinstance(value, dict):
-        inner = {name: _tree(part, source, depth + 1) for name, part in value.items() if "status" not in value
-                 or name not in FIELDS}  # fmt: skip
-        if "status" not in value:
+        number = not isinstance(value.get("status", {}), dict)  # a split or a metric may be called so
+        inner = {
+            name: _tree(part, source, depth + 1) for name, part in value.items() if not (number and name in FIELDS)
+        }
+        if not number:
             return inner
-        return {ITSELF: _estimate(value, source), **inner} if inner else _estimate(value, source)
+        return {**inner, ITSELF: _estimate(value, source)} if inner else _estimate(value, source)
     return [_tree(part, source, depth + 1) for part in value] if isinstance(value, list) else value
 
 
 def _estimate(found: Mapping[str, Any], source: str) -> Estimate:
-    value, error = (_number(found.get(name), source) for name in ("value", "stderr"))
-    status, bound = found["status"], found.get("bound", "exact")
+    value, error = (_number(found.get(name, ""), source) for name in ("value", "stderr"))
+    status, bound = found["status"], found.get("bound", "")
     if status not in get_args(Status) or bound not in get_args(Bound) or (error is not None and error < 0):
         raise _none(source, f"it holds a number that is none: {str(dict(found))[:120]}")
     if status == "ok" and value is None:
@@ -120,4 +138,6 @@ _mapping, _listed, _text = _as(dict), _as(list), _as(str)
 
 def _counts(value: Any, source: str) -> dict[str, int]:
     counts = _mapping(value, source)
-    return {branch: _as(int)(count, source) for branch, count in counts.items()}
+    if not all(type(count) is int and 0 <= count < 1 << 53 for count in counts.values()):
+        raise _none(source, "it counts samples or groups by what is no number")
+    return dict(counts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -43,7 +44,7 @@ def check_tree(file: h5py.File) -> list[str]:
             names.append(prefix)
             total += check_dataset(member)
         elif isinstance(member, h5py.Group):
-            hard = [n for n in member if isinstance(member.get(n, getlink=True), h5py.HardLink)]
+            hard = [n for n in member if is_hard(member, n)]
             waiting += [(f"{prefix}/{n}" if prefix else n, member[n]) for n in reversed(hard)]
     if total > 4 * MAX_BYTES:
         raise ValueError(f"it declares {total} bytes")
@@ -58,36 +59,45 @@ def group_of(parent: h5py.Group, name: str) -> h5py.Group:
     return found
 
 
+def is_hard(parent: h5py.Group, name: str) -> bool:
+    """Whether a member is in this file; h5py's own `get(getlink=True)` asks the same, several times as slowly."""
+    found = parent.id.links.get_info(name.encode("utf-8", "surrogateescape"))
+    return bool(found.type == h5py.h5l.TYPE_HARD)
+
+
 def _linked(parent: h5py.Group, name: str) -> Any:
     """A member by a hard link: soft and external ones could lead to any file of the user's."""
-    if name not in parent:
-        raise ValueError(f"{parent.name} has no {clean(name)}")
-    if not isinstance(parent.get(name, getlink=True), h5py.HardLink):
+    try:
+        held = is_hard(parent, name)
+    except KeyError:
+        raise ValueError(f"{parent.name} has no {clean(name)}") from None
+    if not held:
         raise ValueError(f"{clean(name)} is a link to somewhere else")
     return parent[name]
 
 
 def array(parent: h5py.Group, name: str, rank: int, kind: str = "f") -> NDArray[Any]:
-    """A dataset of this rank, float64 or bool, stored in this file, of a size that can be."""
+    """A dataset of this rank, float64 or bool, of a file whose datasets `check_tree` has been through."""
     found = _linked(parent, name)
     if not isinstance(found, h5py.Dataset) or found.ndim != rank:
         raise ValueError(f"{parent.name}/{name} is no array of rank {rank}")
     if found.dtype != (np.dtype(bool) if kind == "b" else np.dtype(np.float64)):
         raise ValueError(f"{parent.name}/{name} holds {found.dtype}")
-    check_dataset(found)
     return np.asarray(found[()])
 
 
 def check_dataset(dataset: h5py.Dataset) -> int:
     """The bytes of its values; refuses storage outside the file, unknown filters, and more than the file can hold."""
-    if dataset.is_virtual or dataset.external:
+    options = dataset.id.get_create_plist()  # asked once: the properties of h5py's Dataset ask again for each
+    laid = options.get_layout()
+    if laid == h5py.h5d.VIRTUAL or options.get_external_count():
         raise ValueError(f"{dataset.name} keeps its values in another file")
-    options = dataset.id.get_create_plist()
     used = {options.get_filter(i)[0] for i in range(options.get_nfilters())}
     if used - {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}:
         raise ValueError(f"{dataset.name} uses filters that cannot be")
-    size = int(np.prod(dataset.shape, dtype=object)) * int(dataset.dtype.itemsize)
-    chunk = int(np.prod(dataset.chunks or (0,), dtype=object)) * dataset.dtype.itemsize
+    itemsize = int(dataset.dtype.itemsize)
+    size: int = math.prod(dataset.shape) * itemsize
+    chunk = math.prod(options.get_chunk()) * itemsize if laid == h5py.h5d.CHUNKED else 0
     held = dataset.id.get_storage_size() * (1100 if h5py.h5z.FILTER_DEFLATE in used else 1)
     if size > min(MAX_BYTES, held) or chunk > MAX_BYTES:
         raise ValueError(f"{dataset.name} declares {size} bytes and holds {dataset.id.get_storage_size()}")
