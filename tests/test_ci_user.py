@@ -14,7 +14,7 @@ import pytest
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-SEEDS = 3
+SEEDS = 2
 
 
 def run(*command: str, folder: Path) -> str:
