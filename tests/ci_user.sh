@@ -25,8 +25,8 @@ echo "--- two checkpoints, one limit"
 for net in flat sharp; do
     landscape scan job.toml -q --checkpoint $net.pt -o $net.h5
 done
-landscape gate flat.h5 --max hessian.top=3 --format text --format junit=flat.xml
-expect 1 landscape gate sharp.h5 --max hessian.top=3 --format text --format junit=sharp.xml
+landscape gate flat.h5 --max hessian.top=3 --format text --format junit=flat.xml --force
+expect 1 landscape gate sharp.h5 --max hessian.top=3 --format text --format junit=sharp.xml --force
 
 echo "--- a baseline that is small enough to commit"
 landscape report flat.h5 --format json --section hessian > baseline.json
