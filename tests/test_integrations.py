@@ -64,9 +64,8 @@ def gate(home: Path, **inputs: str) -> tuple[int, str, dict[str, str], str]:
     for name in ("output", "summary"):
         (home / name).write_text("")
     given = {"RUNS": "run.h5", "BASELINE": "", "POLICY": "", "ARGS": "", "JUNIT": "", **inputs}
-    done = shell(
-        steps()[1], home, **given, GITHUB_OUTPUT=str(home / "output"), GITHUB_STEP_SUMMARY=str(home / "summary")
-    )
+    servers = {"GITHUB_OUTPUT": "output", "GITHUB_STEP_SUMMARY": "summary", "RUNNER_TEMP": ""}
+    done = shell(steps()[1], home, **given, **{name: str(home / file) for name, file in servers.items()})
     outputs = dict(line.split("=", 1) for line in (home / "output").read_text().splitlines())
     return done.returncode, done.stdout, outputs, (home / "summary").read_text()
 
@@ -87,6 +86,11 @@ def test_the_actions_gate_annotates_summarises_and_ends_with_the_gates_code(
     assert f"::{level} title=" in log
     assert f"gate {outcome}" in summary
     assert len([*ElementTree.parse(home / "gate.xml").iter("testcase")]) == 1
+
+
+def test_the_actions_outcome_is_told_where_the_exit_code_is_lenient(home: Path) -> None:
+    code, _, outputs, _ = gate(home, ARGS="--max hessian.top=0.68 --inconclusive-exit 0")
+    assert (code, outputs) == (0, {"outcome": "inconclusive", "exit-code": "0"})
 
 
 def test_the_actions_inputs_are_files_patterns_and_arguments_and_never_run(home: Path) -> None:
