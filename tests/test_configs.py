@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -61,7 +63,22 @@ def test_between_ends_at_the_other_checkpoint(tmp_path: Path) -> None:
 
 def test_every_job_file_is_tried_here() -> None:
     tried = {"line", "plane", "between", "ci-quick", "checkpoint", "transformer"}
-    assert {path.stem for path in CONFIGS.glob("*.toml")} == tried
+    assert {path.stem for path in CONFIGS.glob("*.toml")} == {*tried, "policy"}
+
+
+def test_the_policy_judges_a_run_of_the_sections_that_it_names(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["data.train.samples=64", "hessian.top=1", "hessian.bottom=1", "sharpness.starts=2", "sharpness.ascent=2"]
+    sets = [part for pair in small for part in ("--set", pair)]
+    only, out = ["--only", "hessian", "--only", "sharpness"], str(tmp_path / "run.h5")
+    assert main(["scan", str(CONFIGS / "ci-quick.toml"), "-q", *only, *sets, "-o", out]) == 0
+    policy = tomllib.loads((CONFIGS / "policy.toml").read_text(encoding="utf-8"))
+    main(["gate", out, "--baseline", out, "--policy", str(CONFIGS / "policy.toml"), "--format", "json"])
+    outcomes = json.loads(capsys.readouterr().out)["rules"]
+    assert [outcome["metric"] for outcome in outcomes] == [rule["metric"] for rule in policy["rules"]]
+    assert all(outcome["value"] for outcome in outcomes)  # each finds its number
+    assert not any(outcome["outcome"] == "fail" for outcome in outcomes)  # nothing is worse than itself
 
 
 @pytest.mark.parametrize("kind", ["transformer", "lstm"])

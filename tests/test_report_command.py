@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.shell_completion import ShellComplete
 
 import landscape_cli
 from landscape_cli import store
-from landscape_cli.cli.main import main
+from landscape_cli.cli.main import COMMANDS, cli, main
 from landscape_cli.errors import ExitCode
 
 CONFIGS = Path(__file__).parents[1] / "configs"
@@ -181,7 +182,7 @@ def test_info_tells_state_command_versions_and_sources(run: Path, capsys: Captur
 
 @pytest.mark.parametrize("args", [["report"], ["report", "--format", "json"], ["info"]])
 def test_reading_a_file_imports_no_torch(run: Path, args: list[str]) -> None:
-    code = "import sys; from landscape_cli.cli.main import main; code = main(sys.argv[1:]); "
+    code = "import sys; from landscape_cli.cli.main import COMMANDS, cli, main; code = main(sys.argv[1:]); "
     code += "sys.exit(code or 'torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, *args, str(run)], capture_output=True, check=False)
     assert done.returncode == 0
@@ -201,6 +202,17 @@ def test_completion_is_code_that_the_shell_accepts(shell: str, capsys: Capture) 
         subprocess.run([shell, "-n"], input=code, text=True, check=True)
 
 
+@pytest.mark.parametrize("command", COMMANDS)
+def test_completion_knows_every_command(command: str) -> None:
+    found = ShellComplete(cli, {}, "landscape", "_LANDSCAPE_COMPLETE").get_completions([], command[:-1])
+    assert command in [item.value for item in found]
+
+
+def test_the_gates_help_tells_its_exit_codes(capsys: Capture) -> None:
+    text = " ".join(printed(capsys, "gate", "--help").split())
+    assert "0 passed, 1 failed, 3 inconclusive" in text
+
+
 @pytest.mark.slow
 def test_the_demo_runs_and_keeps_what_the_user_changed(tmp_path: Path, capsys: Capture) -> None:
     folder = tmp_path / "demo"
@@ -213,7 +225,7 @@ def test_the_demo_runs_and_keeps_what_the_user_changed(tmp_path: Path, capsys: C
 
 def test_every_command_has_help_and_no_wrong_one_is_taken(capsys: Capture) -> None:
     assert "Exit codes:" in printed(capsys, "--help")
-    for command in ("scan", "report", "info", "demo", "completion"):
+    for command in COMMANDS:
         assert "Usage: landscape" in printed(capsys, command, "--help")
     assert main(["raport"]) == ExitCode.USAGE
     assert "did you mean report" in capsys.readouterr().err

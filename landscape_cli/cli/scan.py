@@ -14,6 +14,7 @@ import click
 
 from landscape_cli import files, jobs, store
 from landscape_cli.cli.console import common, duration
+from landscape_cli.cli.ending import ending
 from landscape_cli.cli.output import say
 from landscape_cli.cli.run import WHOLE, Scan
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
@@ -49,6 +50,7 @@ FLAGS: dict[str, tuple[str, ...]] = {
 }
 
 
+INPUT = click.Path(exists=True, dir_okay=False, path_type=Path)
 DIRECTIONS = [written(kind) for kind in jobs.choices("directions", "DIRECTIONS")]
 
 
@@ -101,6 +103,9 @@ def _listed(names: list[str]) -> str:
     help="Measure all, or one section or plane, anew.",
 )
 @click.option("--max-time", help="Stop after this long, resumably: 90s, 20m, 1h30m.")
+@click.option("--report", "reported", is_flag=True, help="Then print the report.")
+@click.option("--gate", "policy", type=INPUT, metavar="POLICY.toml", help="Then judge the run; exit as `gate` does.")
+@click.option("--baseline", type=INPUT, metavar="BASE.h5", help="Of --gate: the run, or its JSON report.")
 @common
 def scan(
     job: Path | None,
@@ -110,9 +115,17 @@ def scan(
     plan: bool,
     forced: tuple[str, ...],
     max_time: str | None,
+    reported: bool,
+    policy: Path | None,
+    baseline: Path | None,
     **flags: Any,
 ) -> int:
-    """Measure the loss on lines and planes around a checkpoint, as JOB (a TOML file) or the flags say."""
+    """Measure the loss on lines and planes around a checkpoint, as JOB (a TOML file) or the flags say.
+
+    With --gate the exit code is the gate's: 0 passed, 1 failed, 3 inconclusive. A scan that does not finish keeps its
+    own.
+    """
+    then = ending(reported, policy, baseline, output, plan)
     if len(forced) > 1:
         raise LandscapeError(
             "--force is given more than once", "force one section or plane at a time, or the whole file"
@@ -139,7 +152,8 @@ def scan(
         return ExitCode.OK
     target = files.check_output(Path(output), needed)
     with files.locked(target), contextlib.redirect_stdout(sys.stderr):  # what the user's code prints is no data
-        return Scan(settings, target, force, limit).run()
+        code = Scan(settings, target, force, limit).run()
+    return then.after(code, output)
 
 
 def read_job(job: Path | None, sets: tuple[str, ...], flags: dict[str, Any]) -> Job:
