@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from landscapes import LANDSCAPES, Landscape, turned_quadratic
 from numpy.typing import NDArray
-from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, surface_of
-from test_basin import swapped
+from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, surface_of, swapped
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.critical import critical_statistics
