@@ -120,14 +120,30 @@ def test_the_window_s_end_is_a_lower_bound(x: str) -> None:
     assert found["asymmetry"] == Estimate.missing("undefined")
 
 
-def test_the_errors_of_a_line_are_the_jackknife_of_the_exact_edges() -> None:
+def test_the_errors_of_a_line_are_those_of_the_exact_edges_by_halves_of_the_groups() -> None:
     own = np.random.default_rng(0).normal(size=(2, 64)) * 0.05
     surface = surface_of(valley(1, 2), ODD, noise=lambda x: np.where(x < 0, -own[0] * x, own[1] * x), gram=[[9.0]])
     found = basin_statistics(surface)
-    slopes = np.array([[1.0], [2.0]]) + own
-    left, right = 3 * DELTA / ((slopes.sum(1, keepdims=True) - slopes) / 63)
+    slopes: Floats = np.array([[1.0], [2.0]]) + own
+    signs = np.ones((1, 1))
+    for _ in range(6):
+        signs = np.block([[signs, signs], [signs, -signs]])
+    apart = (slopes - slopes.mean(1, keepdims=True)) / np.sqrt(64 * 63)
+    left, right = 3 * DELTA / (slopes.mean(1, keepdims=True) + apart @ signs)
     for name, replicates in (("left", left), ("right", right), ("asymmetry", (right - left) / (right + left))):
-        assert found[name].stderr == pytest.approx(np.sqrt(63 / 64 * ((replicates - replicates.mean()) ** 2).sum()))
+        assert found[name].stderr == pytest.approx(np.sqrt(((replicates - number(found[name])) ** 2).mean()))
+
+
+def test_near_a_grid_line_an_error_has_both_sides_of_it() -> None:
+    """Slopes of 1 before and 10 after: √(½ + ½·0.01) of the error before on it, whichever side the edge is."""
+    bent: Any = lambda x: np.where(abs(x) < 0.5, abs(x), 10 * abs(x) - 4.5)  # noqa: E731
+    own = np.random.default_rng(0).normal(size=64)
+    surface = surface_of(bent, "-1:1:5", noise=lambda x: 0.08 * (own - own.mean()) * (x != 0))
+    error = 0.08 * own.std(ddof=1) / 8
+    for delta, least, most in ((0.5 - 1e-9, 0.6, 0.8), (0.5 + 1e-9, 0.6, 0.8), (0.3, 0.6, 0.61), (0.7, 0.1, 0.1)):
+        found = basin_statistics(surface, delta)["right"].stderr
+        assert found is not None
+        assert least * 0.999 <= found / error <= most * 1.001
 
 
 # --- planes

@@ -21,10 +21,8 @@ from landscape_cli.analyse.statistics import centre_statistics
 from landscape_cli.profile import Estimate, Surface
 
 pytestmark = pytest.mark.slow
-SEEDS, GROUPS = 2000, 64
+SEEDS, GROUPS = {1: 8000, 2: 2000}, 64  # of a line, where an edge bends most beside a grid line, to half a percent
 HELD = (0.93, 0.97)
-# Not smooth in the losses: the median changes rays, and an edge crosses a grid line, within an error of the truth.
-ROUGH = {"basin.radius_median": (0.93, 1.0), "basin.left": (0.91, 0.97)}
 Floats = NDArray[np.float64]
 
 
@@ -54,7 +52,7 @@ def statistics(surface: Surface) -> dict[str, Estimate]:
         "basin": basin_statistics(surface, 0.1),
         "curvature": plane_curvature(surface),
     }
-    return {name: e for name, e in flatten(tree) if e.stderr and e.status == "ok" and e.bound == "exact"}
+    return {name: e for name, e in flatten(tree) if e.stderr is not None and e.status == "ok" and e.bound == "exact"}
 
 
 @pytest.mark.parametrize("dims", [1, 2])
@@ -67,7 +65,7 @@ def test_an_interval_of_95_percent_holds_the_truth_so_often(dims: int) -> None:
     names |= {"basin.radius_mean", "basin.radius_median", "basin.area"} if dims == 2 else set()
     assert names <= set(exact)
     wide, held = student(GROUPS - 1, 0.025), dict.fromkeys(exact, 0)
-    for seed in range(SEEDS):
+    for seed in range(SEEDS[dims]):
         found = statistics(surface_of(function, "-1:1:21", y, noise=drawn(seed, dims)))
         for name, truth in exact.items():
             value, error = found[name].value, found[name].stderr
@@ -75,6 +73,5 @@ def test_an_interval_of_95_percent_holds_the_truth_so_often(dims: int) -> None:
             assert error is not None
             assert truth.value is not None
             held[name] += abs(value - truth.value) <= wide * error
-    shares = {name: count / SEEDS for name, count in held.items() if name != "curvature.plane.lack_of_fit"}
-    limits = {name: ROUGH.get(name, HELD) for name in shares}
-    assert {name: s for name, s in shares.items() if not limits[name][0] <= s <= limits[name][1]} == {}
+    shares = {name: count / SEEDS[dims] for name, count in held.items() if name != "curvature.plane.lack_of_fit"}
+    assert {name: share for name, share in shares.items() if not HELD[0] <= share <= HELD[1]} == {}

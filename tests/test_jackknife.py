@@ -194,3 +194,56 @@ def test_many_errors_at_once_are_each_its_own() -> None:
 @pytest.mark.parametrize(("freedom", "tail", "exact"), TAILS)
 def test_student_s_quantile_far_out(freedom: int, tail: float, exact: float) -> None:
     assert jackknife.student(freedom, tail) == pytest.approx(exact, rel=1e-5)
+
+
+# --- by halves of the groups
+
+
+@pytest.mark.parametrize(
+    "sizes", [[1] * 2, [1] * 64, [3, 1, 4, 1, 5, 9, 2, 6, 5], [2, 0, 1, 0, 3, 1, 1, 2], [7, 8] * 16]
+)
+def test_by_halves_the_error_of_what_is_linear_is_the_delete_one_error(sizes: list[int]) -> None:
+    weights = np.array(sizes, dtype=float)
+    groups = np.where(weights > 0, np.random.default_rng(0).normal(2.3, 1e-3, (4, 5, len(sizes))), np.nan)
+    value = np.nansum(groups * weights, axis=-1) / weights.sum()
+    replicates = jackknife.halves(value, groups, weights)
+    used = int((weights > 0).sum())
+    assert used <= replicates.shape[-1] < 2 * used
+    for spot in np.ndindex(4, 5):
+        found = jackknife.half_stderr(value[spot], replicates[spot])
+        assert found == pytest.approx(jackknife.mean(value[spot], groups[spot], weights).stderr, rel=1e-9)
+
+
+def test_a_half_has_nearly_twice_its_weight_and_the_other_none() -> None:
+    groups = np.eye(8)  # the replicates of the first group's share, of the second's, …
+    weights = jackknife.halves(np.full(8, 1 / 8), groups, np.ones(8))
+    whole = (1 + np.array([[-1.0], [1.0]]) * np.sqrt(8 / 7)) / 8
+    np.testing.assert_allclose(weights.sum(0), 1, rtol=1e-12)
+    np.testing.assert_allclose(weights[:, 0], 1 / 8, rtol=1e-12)  # the row of one sign moves nothing
+    np.testing.assert_allclose(np.sort(weights[:, 1:], axis=0), np.repeat(whole, 4, axis=0) * np.ones(7), atol=1e-12)
+
+
+def test_by_halves_a_statistic_with_a_bend_has_the_error_of_both_sides() -> None:
+    groups = np.random.default_rng(0).normal(size=64)
+    groups -= groups.mean()
+    replicates = jackknife.halves(np.zeros(()), groups, np.ones(64))
+    error = jackknife.half_stderr(0.0, np.where(replicates > 0, 3, 1) * replicates)
+    assert error == pytest.approx(np.sqrt((1 + 9) / 2) * groups.std(ddof=1) / 8, rel=0.1)
+
+
+@pytest.mark.parametrize("sizes", [[4.0], [4.0, 0.0]])
+def test_of_one_group_there_are_no_halves(sizes: list[float]) -> None:
+    replicates = jackknife.halves(np.ones(3), np.ones((3, len(sizes))), np.array(sizes))
+    assert replicates.shape == (3, 0)
+    assert jackknife.half_stderr(1.0, replicates[0]) is None
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, 1e308])
+def test_a_group_that_is_not_finite_spoils_its_own_loss_alone_and_nothing_is_heard(bad: float) -> None:
+    groups = np.random.default_rng(0).normal(size=(3, 6))
+    groups[1, 4], groups[1, 5] = bad, -bad
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        replicates = jackknife.halves(np.array([0.0, bad, 0.0]), groups, np.ones(6))
+        assert jackknife.half_stderr(0.0, replicates[1]) is None
+    assert np.isfinite(replicates[[0, 2]]).all()

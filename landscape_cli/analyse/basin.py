@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from landscape_cli.analyse import jackknife
-from landscape_cli.profile import Axis, Bound, Estimate, Floats, Status, Surface
+from landscape_cli.profile import Axis, Estimate, Floats, Status, Surface
 
 DELTA = 0.1
 DELTAS = (0.01, 0.1, 1.0)
@@ -25,6 +26,10 @@ def basin_statistics(surface: Surface, delta: float = DELTA) -> dict[str, Any]:
     parameter space, from the centre to the first crossing of L(centre) + δ, by linear interpolation between grid lines;
     `area` is that of the connected part on the triangulated grid. In 1D `left`, `right`, and `asymmetry` =
     (right - left) / (right + left). Lower bounds where the window, or a point that is not finite, cuts the basin.
+
+    The radii bend where an edge crosses a grid line, the median where the middle ray changes: their errors are those of
+    balanced halves of the sample groups (`jackknife.halves`). Too small for an edge that lies within one of them of
+    where it would be cut.
     """
     (found,) = basin_levels(surface, (delta,))
     return {name: value for name, value in found.items() if name != "touches_border"}
@@ -61,14 +66,14 @@ def _level(surface: Surface, rays: Rays, delta: float) -> dict[str, Any]:
     sides = [np.moveaxis(part, axis, 0)[[0, -1]] for axis in range(part.ndim)]
     touches = any(bool(side.any()) for side in sides)
     edges = _edges(surface, rays, delta)
-    found = _line(surface, edges) if surface.y is None else _disc(surface, edges, part, delta, touches)
+    found = _line(edges) if surface.y is None else _disc(surface, edges, part, delta, touches)
     return {**found, "touches_border": touches}
 
 
 @dataclass(frozen=True)
 class Rays:
     """Rays from the centre at the grid lines they cross: parameter distances (R, T), whether within the window (R, T),
-    losses (R, T) there, and those without each group (R, T, G)."""
+    losses (R, T) there, and those by halves of the groups (R, T, H)."""
 
     distance: Floats
     inside: NDArray[np.bool_]
@@ -78,44 +83,36 @@ class Rays:
 
 @dataclass(frozen=True)
 class Edges:
-    """Distance to the edge along each ray: of the surface (R,), without each group (R, G); and where it is cut."""
+    """Distance to the edge along each ray: of the surface (R,), by halves of the groups (R, H); and where it is cut."""
 
     radius: Floats
     replicates: Floats
     cut: NDArray[np.bool_]
 
+    def over(self, statistic: Callable[[Floats], Floats], cut: bool) -> Estimate:
+        """A statistic of the radii, (R, ...) -> (...), with its error; a lower bound where they are cut."""
+        value = float(statistic(self.radius))
+        error = jackknife.half_stderr(value, statistic(self.replicates))
+        return Estimate.of(value, error, "lower" if cut else "exact")
 
-def _line(surface: Surface, edges: Edges) -> dict[str, Any]:
-    sizes = surface.centre.group_sizes
 
-    def side(i: int) -> Estimate:
-        bound: Bound = "lower" if edges.cut[i] else "exact"
-        return Estimate.of(float(edges.radius[i]), jackknife.stderr(edges.replicates[i], sizes), bound)
+def _line(edges: Edges) -> dict[str, Any]:
+    def skew(radius: Floats) -> Floats:
+        with np.errstate(invalid="ignore"):
+            return np.asarray((radius[1] - radius[0]) / (radius[1] + radius[0]))
 
-    def skew(left: Any, right: Any) -> Any:
-        return (right - left) / (right + left)
-
-    asymmetry = Estimate.missing("undefined")
-    if not edges.cut.any() and edges.radius.sum() > 0:
-        error = jackknife.stderr(skew(*edges.replicates), sizes)
-        asymmetry = Estimate.of(float(skew(*edges.radius)), error)
-    return {"left": side(0), "right": side(1), "asymmetry": asymmetry}
+    left, right = (edges.over(itemgetter(i), bool(edges.cut[i])) for i in (0, 1))
+    whole = not edges.cut.any() and edges.radius.sum() > 0
+    asymmetry = edges.over(skew, False) if whole else Estimate.missing("undefined")
+    return {"left": left, "right": right, "asymmetry": asymmetry}
 
 
 def _disc(surface: Surface, edges: Edges, part: NDArray[np.bool_], delta: float, touches: bool) -> dict[str, Any]:
-    sizes = surface.centre.group_sizes
-    middle = float(np.median(edges.radius))
     upper_middle = np.sort(edges.radius)[RAYS // 2]
     short = bool((edges.cut & (edges.radius <= upper_middle)).any())
     return {
-        "radius_mean": Estimate.of(
-            float(edges.radius.mean()),
-            jackknife.stderr(edges.replicates.mean(0), sizes),
-            "lower" if edges.cut.any() else "exact",
-        ),
-        "radius_median": Estimate.of(
-            middle, jackknife.stderr(np.median(edges.replicates, axis=0), sizes), "lower" if short else "exact"
-        ),
+        "radius_mean": edges.over(lambda radius: radius.mean(axis=0), bool(edges.cut.any())),
+        "radius_median": edges.over(lambda radius: np.asarray(np.median(radius, axis=0)), short),
         "area": _area(surface, part, delta, touches),
     }
 
@@ -132,17 +129,17 @@ def _rays(surface: Surface) -> Rays:
     points = distance[..., None] * unit[:, None, :]
     losses = _interpolate(surface.loss[..., None], surface.axes, points)[..., 0]
     groups = _interpolate(surface.loss_groups, surface.axes, points)
-    return Rays(distance, within, losses, jackknife.without_each(groups, surface.centre.group_sizes))
+    return Rays(distance, within, losses, jackknife.halves(losses, groups, surface.centre.group_sizes))
 
 
 def _edges(surface: Surface, rays: Rays, delta: float) -> Edges:
     """Along each ray the first parameter distance at which the loss exceeds L(centre) + δ."""
     centre = surface.centre
-    base = jackknife.without_each(centre.loss_groups, centre.group_sizes)
+    base = jackknife.halves(np.asarray(centre.loss), centre.loss_groups, centre.group_sizes)
     losses = rays.losses[..., None]
     radius, cut = _first_above(rays.distance, losses, rays.inside, np.array([centre.loss]), delta)
-    without, _ = _first_above(rays.distance, rays.replicas, rays.inside, base, delta)
-    return Edges(radius[:, 0], without, cut[:, 0])
+    replicates, _ = _first_above(rays.distance, rays.replicas, rays.inside, base, delta)
+    return Edges(radius[:, 0], replicates, cut[:, 0])
 
 
 def _crossings(surface: Surface, unit: Floats) -> tuple[Floats, NDArray[np.bool_]]:
