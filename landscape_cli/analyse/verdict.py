@@ -118,7 +118,7 @@ def _kind(ways: list[Way], tau: float, arrays: Mapping[str, Floats], decay: floa
         why = f"no way leads down, but the largest eigenvalue, {largest:.3g}, is not above its residual {residual:.2g}"
         return "inconclusive", [f"{why}: a kink, or flat to second order", tried]
     unsure = f"a drop larger than τ = {tau:.2g} (1 % of the loss, or the numeric error) cannot be excluded"
-    return "inconclusive", [f"no direction tried lowers the loss for certain; {unsure}: take more samples", tried]
+    return "inconclusive", ["no way down is certain: take more samples", unsure, tried]
 
 
 def _deepest(down: list[tuple[Way, int]]) -> tuple[Way, int]:
