@@ -501,12 +501,13 @@ def test_critical_points_are_a_table_and_their_counts_a_sentence() -> None:
     assert table.rows == [  # what is of the slice comes first, extrema before saddles; each by its number in JSON
         ("tr?ain", "#3", "minimum", "(0.125, 0)", "1", "≥ 2.00 ± 0.10", "#0 over #2", ""),
         ("tr?ain", "#2", "saddle", "(0.25, 0.5)", "1", "≥ 2.00 ± 0.10", "", ""),
-        ("tr?ain", "#1", "maximum", "(-0.5, -0.6667)", "1", "≥ 2.00 ± 0.10", "", "not resolved by this grid"),
-        ("tr?ain", "#0", "saddle", "(0.3333, 0)", "1", "≥ 2.00 ± 0.10", "", "at the border"),
+        ("tr?ain", "#1", "maximum", "(-0.5, -0.6667)", "1", "≥ 2.00 ± 0.10", "", "unresolved"),
+        ("tr?ain", "#0", "saddle", "(0.3333, 0)", "1", "≥ 2.00 ± 0.10", "", "at border"),
     ]
     assert table.note == (
-        "tr?ain: 1 minimum, 2 maxima, 3 saddles, 4 monkey saddles inside and resolved; 5 not resolved; "
-        "6 at the border; 7 pairs below what noise alone makes; 8 points not finite or not measured"
+        "tr?ain: 1 minimum, 2 maxima, 3 saddles, 4 monkey saddles inside and resolved; "
+        "5 unresolved, which this grid may have made; 6 at the border; 7 pairs below what noise alone "
+        "makes; 8 points not finite or not measured"
     )
     assert tree.rows == [("tr?ain", "#3", "#0", "#2", "2.00 ± 0.10")]
     assert critical_tables(critical_run(points, merging=merging), "main", full=False)[1:] == []

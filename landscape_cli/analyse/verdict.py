@@ -102,8 +102,8 @@ def _kind(ways: list[Way], tau: float, arrays: Mapping[str, Floats], decay: floa
     slopes = [(way, step) for way, step in down if -way.slope * way.steps[step] >= 0.5 * -way.changes[step]]
     if slopes:
         way, step = _deepest(slopes)
-        never = "" if decay else "; a separable cross-entropy without weight decay never does"
-        return "slope", [f"{_fall(way, decay)}, along its gradient there: the run has not arrived{never}", tried]
+        never = [] if decay else ["a separable cross-entropy without weight decay never arrives"]
+        return "slope", [f"{_fall(way, decay)}, along its gradient there: the run has not arrived", *never, tried]
     if largest < -residual:
         return "maximum", [f"the largest eigenvalue is {largest:.3g}", tried]
     if down:

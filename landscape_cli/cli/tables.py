@@ -43,8 +43,10 @@ def _draw(console: object, table: Table) -> None:
             console.print(Text(f"{part.title} (continued)", "bold"))
         named = any(part.columns)
         drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, show_header=named)
-        for column in part.columns:
-            drawn.add_column(Text(column), overflow="fold")
+        widths = widths_of(part)
+        whole = sum(widths[:-1]) < console.width
+        for k, column in enumerate(part.columns):  # where there is not enough room for all, the last one folds
+            drawn.add_column(Text(column), overflow="fold", no_wrap=whole and k < len(widths) - 1)
         for row in part.rows:
             drawn.add_row(*[Text(cell, "yellow" if cell == "LOOK" else "") for cell in row])
         console.print(drawn)
@@ -58,19 +60,25 @@ def fitting(table: Table, width: int) -> list[Table]:
 
     A last column that is a gloss is left out where it would be squeezed.
     """
-    lines = [table.columns, *table.rows]
-    widths = [max(len(line[i]) for line in lines) + 3 for i in range(len(table.columns))]
+    widths = widths_of(table)
     narrow = [*widths[:-1], min(table.gloss, widths[-1]) if table.gloss else widths[-1]]
     needed, end = sum(narrow), len(widths) - (1 if table.gloss and table.spare else 0)
-    if needed <= width or len(widths) <= max(2, table.keys):
+    room = width + 3  # no gap beside the last column
+    if needed <= room or len(widths) <= max(2, table.keys):
         return [table]
     keys = [*range(table.keys)]
     parts: list[list[int]] = [[]]
     for i in range(table.keys, end):
-        if parts[-1] and sum(widths[k] for k in [*keys, *parts[-1], i]) > width:
+        if parts[-1] and sum(widths[k] for k in [*keys, *parts[-1], i]) > room:
             parts.append([])
         parts[-1].append(i)
     return [_columns(table, keys, part) for part in parts]
+
+
+def widths_of(table: Table) -> list[int]:
+    """What each column needs, with the gap beside it."""
+    lines = [table.columns, *table.rows]
+    return [max(len(line[i]) for line in lines) + 3 for i in range(len(table.columns))]
 
 
 def _columns(table: Table, keys: list[int], part: list[int]) -> Table:

@@ -81,8 +81,8 @@ def coordinate(value: float, step: float) -> str:
 def _flags(point: Mapping[str, Any]) -> str:
     """What keeps it from being one of the loss in this plane."""
     if point["at_border"]:
-        return "at the border"
-    return "" if point["resolved"] else "not resolved by this grid"
+        return "at border"
+    return "" if point["resolved"] else "unresolved"
 
 
 ONE = {"minima": "minimum", "maxima": "maximum", "saddles": "saddle", "monkey_saddles": "monkey saddle"}
@@ -102,7 +102,7 @@ def _counts(run: Run, tree: Mapping[str, Any], most: int | None) -> str:
     return "; ".join([*told, *([f"{count - most} more"] if most is not None and count > most else [])])
 
 
-REST = {"unresolved": "not resolved", "at_border": "at the border"}
+REST = {"unresolved": "unresolved, which this grid may have made", "at_border": "at the border"}
 
 
 def _many(count: int, one: str, more: str) -> str:

@@ -13,7 +13,7 @@ HEADLINE: dict[str, tuple[str, str]] = {
     "learning_rate.stability": ("η·λ₁/2: above 1 gradient descent is unstable", "hessian"),
     "hessian.trace": ("summed curvature: larger is sharper", "hessian"),
 }
-RATE = "name the training run's learning rate: scan again with --only hessian --set hessian.learning_rate=RATE"
+RATE = "scan again with --set hessian.learning_rate=RATE"
 
 
 def headline(run: Run) -> Table:

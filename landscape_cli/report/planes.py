@@ -37,7 +37,7 @@ def plane_table(run: Run, name: str, chosen: tuple[str, ...] = ()) -> Table:
 
 def columns(splits: Iterable[str]) -> tuple[str, ...]:
     """Of a table with a column for each split."""
-    return ("metric", "unit", *map(plain, splits), "what it is")
+    return ("metric", *map(plain, splits), "unit", "what it is")
 
 
 def split_rows(
@@ -49,8 +49,8 @@ def split_rows(
 ) -> list[tuple[str, ...]]:
     """A row for each statistic; `extras` is what a row's name must add."""
     return [
-        (plain(path + (extras or {}).get(path, "")), unit(head + path),
-         *[run.cell(values.get(path)) for values in flat.values()], gloss(head + path))
+        (plain(path + (extras or {}).get(path, "")), *[run.cell(values.get(path)) for values in flat.values()],
+         unit(head + path), gloss(head + path))
         for path in paths
     ]  # fmt: skip
 

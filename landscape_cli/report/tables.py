@@ -16,7 +16,7 @@ from landscape_cli.report.numbers import plain
 from landscape_cli.report.planes import centre_table, plane_table
 from landscape_cli.report.run import Run, Table
 
-COLUMNS = ("metric", "unit", "value", "what it is")
+COLUMNS = ("metric", "value", "unit", "what it is")
 
 
 def tables(run: Run) -> list[Table]:
@@ -86,7 +86,7 @@ def _hessian(run: Run, name: str) -> list[Table]:
 def rows_of(run: Run, tree: str) -> list[tuple[str, ...]]:
     """Metric, unit, value and gloss of a branch; not of single layers."""
     flat = dict(flatten({tree: run.tree[tree]}))
-    return [(p, unit(p), run.cell(value), gloss(p)) for p, value in flat.items() if ".per_layer." not in p]
+    return [(p, run.cell(value), unit(p), gloss(p)) for p, value in flat.items() if ".per_layer." not in p]
 
 
 def _of_gradient(run: Run) -> list[str]:
@@ -132,7 +132,7 @@ def _sharpness(run: Run, name: str) -> list[Table]:
         for path, value in flatten({f"sharpness.{measure}": entry}):
             size = _size_of(entry) if path == f"sharpness.{measure}" else ""
             survives = f"survives ReLU rescaling: {entry[RESCALING]}"
-            rows.append((path + size, unit(path), run.cell(value), f"{gloss(path)}; {survives}"))
+            rows.append((path + size, run.cell(value), unit(path), f"{gloss(path)}; {survives}"))
     asked, facts = section.settings, section.facts
     told = [f"{asked.get('draws', '?')} pairs of random perturbations"]
     told.append(f"maxima over {asked.get('starts', '?')} starts of {asked.get('ascent', '?')} steps")
