@@ -26,7 +26,8 @@ from landscape_cli.profile import Centre, Estimate, Profile, Provenance
 from landscape_cli.report.critical import SHOWN, coordinate, critical_tables
 from landscape_cli.report.headline import HEADLINE, RATE, headline
 from landscape_cli.report.intervals import Ranged, with_intervals
-from landscape_cli.report.legend import KNOWN, LEGEND, found_key, gloss, legend_key
+from landscape_cli.report.json import run_as_json
+from landscape_cli.report.legend import KNOWN, LEGEND, found_key, gloss, legend_key, members
 from landscape_cli.report.legend_plane import PLANE
 from landscape_cli.report.meaning import EVIDENCE, RECIPE
 from landscape_cli.report.numbers import estimate_text
@@ -339,8 +340,10 @@ def test_every_name_of_json_and_csv_is_explained(full: Profile) -> None:
     names = [path for path, _ in [*numbers(tree), *words(tree)]]
     found = {legend_key(path) for path in names}
     assert found - {*KNOWN} == set()
+    document = {*run_as_json(Run("run.h5", full, tree, confidence=0.9, persistence=1.0))}
+    assert {name for name in document if name not in KNOWN and not members(name)} == set()
     optional = {"gradient.vanishing", "gradient.exploding", "learning_rate.max_stable.adam"}  # not of every run
-    assert {*KNOWN} - found - {"verdict"} <= optional
+    assert {*KNOWN} - found - document <= optional
     assert all(gloss(path) for path in names)
 
 
