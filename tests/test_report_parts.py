@@ -467,6 +467,11 @@ def test_the_headline_is_five_rows_the_verdict_first_and_of_what_is_missing_how_
     assert rows[0] == ("verdict", "not measured", "scan again with --only hessian")
     assert rows[2] == ("sharpness.worst_adaptive", "1.00 ± 0.50", HEADLINE["sharpness.worst_adaptive"][0])
     assert rows[3] == ("learning_rate.stability", "2.00 ± 0.50", HEADLINE["learning_rate.stability"][0])
+    late = with_sections(sharpness=[1.0])
+    late = replace(late, sections={n: replace(s, facts={"out_of_time": ["x"]}) for n, s in late.sections.items()})
+    tree = {"verdict": None, "hessian": None, "learning_rate": None}
+    missing = {"sharpness": {"worst_adaptive": Estimate.missing("not measured")}}
+    assert headline(Run("", late, tree | missing)).rows[2][1:] == ("not measured", "out of time: raise sharpness.time")
     assert "unfinished" in told(with_sections(hessian=[])).rows[0][2]
 
 
@@ -519,8 +524,8 @@ def test_critical_points_are_a_table_and_their_counts_a_sentence() -> None:
 def test_one_of_a_kind_is_told_as_one_and_a_persistence_that_was_asked_for_too() -> None:
     run = critical_run([point("minimum", 0.0, None)], 1, 0.5, minima=2, maxima=1, saddles=1, dropped=1)
     assert critical_tables(run, "main")[0].note == (
-        "tr?ain: 2 minima, 1 maximum, 1 saddle inside and resolved; 1 pair below what noise alone makes or 0.5, "
-        "which --persistence leaves out; 1 point not finite or not measured"
+        "tr?ain: 2 minima, 1 maximum, 1 saddle inside and resolved; 1 pair below what noise alone makes or "
+        "--persistence 0.5; 1 point not finite or not measured"
     )
 
 
@@ -535,7 +540,7 @@ def test_a_long_list_of_critical_points_is_cut_and_says_so_and_an_empty_one_too(
     (empty,) = critical_tables(critical_run([]), "main")
     assert (empty.rows, empty.note) == ([], "tr?ain: none stands out of the noise")
     (empty,) = critical_tables(critical_run([], persistence=2.0), "main")
-    assert empty.note == "tr?ain: none stands out of the noise or 2, which --persistence leaves out"
+    assert empty.note == "tr?ain: none stands out of the noise and above --persistence 2"
 
 
 def test_a_coordinate_that_is_rounding_of_the_grid_is_0() -> None:

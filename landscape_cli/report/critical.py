@@ -92,11 +92,17 @@ def _counts(run: Run, tree: Mapping[str, Any], most: int | None) -> str:
     """How many there are of each, and how many the noise has swallowed."""
     topology, count = tree["topology"], len(tree["critical_points"])
     counts = topology["counts"]
-    asked = f" or {run.persistence:g}, which --persistence leaves out" if run.persistence else ""
-    lost = _many(counts["dropped"], "pair", "pairs") + f" below what noise alone makes{asked}"
+    asked = f"--persistence {run.persistence:g}" if run.persistence else ""
+    lost = (
+        _many(counts["dropped"], "pair", "pairs") + " below what noise alone makes" + (f" or {asked}" if asked else "")
+    )
     walls = _many(topology["walls"], "point", "points") + " not finite or not measured"
     inside = ", ".join(_many(counts[name], ONE[name], name.replace("_", " ")) for name in ONE if counts[name])
-    told = [f"{inside or 'none'} inside and resolved"] if count else [f"none stands out of the noise{asked}"]
+    told = (
+        [f"{inside or 'none'} inside and resolved"]
+        if count
+        else ["none stands out of the noise" + (f" and above {asked}" if asked else "")]
+    )
     told += [f"{counts[key]} {text}" for key, text in REST.items() if counts[key]]
     told += [lost] * bool(counts["dropped"]) + [walls] * bool(topology["walls"])
     return "; ".join([*told, *([f"{count - most} more"] if most is not None and count > most else [])])

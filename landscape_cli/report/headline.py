@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from landscape_cli.analyse.paths import flatten
+from landscape_cli.profile import Estimate
 from landscape_cli.report.numbers import plain
 from landscape_cli.report.run import Run, Table
 
@@ -19,7 +20,7 @@ RATE = "scan again with --set hessian.learning_rate=RATE"
 def headline(run: Run) -> Table:
     """The verdict in one line, then the numbers with their errors; of each that is not measured, how to have it."""
     known = dict(flatten({name: run.tree[name] for name in ("sharpness", "hessian", "learning_rate")}))
-    rows = [(name, run.cell(known.get(name) or "not measured"), _said(run, name, name in known)) for name in HEADLINE]
+    rows = [(name, run.cell(known.get(name) or "not measured"), _said(run, name, known.get(name))) for name in HEADLINE]
     verdict, told = run.tree["verdict"], []
     first = ("verdict", "not measured", run.how("verdict"))
     if verdict is not None:
@@ -29,7 +30,10 @@ def headline(run: Run) -> Table:
     return Table("Headline", ("", "", ""), [first, *rows], note, "verdict", spare=False)
 
 
-def _said(run: Run, name: str, known: bool) -> str:
+def _said(run: Run, name: str, found: Estimate | None) -> str:
     """What a number means, or how to have it."""
     gloss, section = HEADLINE[name]
-    return gloss if known else RATE if section in run.measured else run.how(section)
+    if found is None:
+        return RATE if section in run.measured else run.how(section)
+    late = found.status == "not measured" and run.profile.sections[section].texts("out_of_time")
+    return f"out of time: raise {section}.time" if late else gloss
