@@ -66,7 +66,7 @@ def statistics(profile: Profile, persistence: float = 0.0) -> dict[str, Any]:
         "learning_rate": learning_rates(sections["hessian"]) if "hessian" in sections else None,
         "sharpness": sharpness_statistics(sections["sharpness"]) if "sharpness" in sections else None,
         "verdict": verdict(sections.get("hessian")),
-        "checks": [*checks(profile), *euler_checks(planes)],
+        "checks": [*checks(profile, planes), *euler_checks(planes)],
     }
 
 

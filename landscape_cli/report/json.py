@@ -21,8 +21,24 @@ def to_json(runs: list[Run]) -> str:
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
-    """One run: its file, provenance and tree of statistics."""
-    return {"file": run.file, "provenance": provenance_as_json(run.profile), **plain_values(run.shown)}
+    """One run: its file, provenance, what was asked for, tree of statistics, and how each section was measured.
+
+    `not_measured` says of every part that is null what to do for it.
+    """
+    asked = {"confidence": run.confidence, "persistence": run.persistence or None}
+    parts = {n: s for n, s in run.profile.sections.items() if run.shows(n)}
+    sections = {
+        n: {"complete": s.complete, "settings": dict(s.settings), "facts": dict(s.facts)} for n, s in parts.items()
+    }
+    lacking = {name: run.how(name) for name, branch in run.shown.items() if branch is None}
+    return {
+        "file": run.file,
+        "provenance": provenance_as_json(run.profile),
+        **{name: value for name, value in asked.items() if value is not None},
+        **plain_values(run.shown),
+        "sections": plain_values(sections),
+        "not_measured": lacking,
+    }
 
 
 def provenance_as_json(profile: Profile) -> Any:
