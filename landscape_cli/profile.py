@@ -26,6 +26,8 @@ NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")  # of a split, a plane or a metric
 RESERVED = ("axis_x", "axis_y", "gram")  # of a plane in the run file: no split can be called so
 MAX_BYTES = 4 << 30  # of one plane's arrays: what we refuse to plan, write or read
 
+ROUNDING = 1e-12  # of a value: an error below is float64's, and none of the samples'
+
 # How far two ways of computing one mean loss may differ: relative, and absolute for losses near 0.
 TOLERANCE = {"float64": (1e-10, 1e-13), "float32": (2e-5, 1e-7), "bfloat16": (5e-2, 1e-2), "float16": (1e-2, 1e-3)}
 
@@ -53,8 +55,9 @@ class Estimate:
 
     @classmethod
     def of(cls, value: float, stderr: float | None = None, bound: Bound = "exact") -> Estimate:
-        """A measured number; NaN and infinity are kept, under the status "not finite"."""
+        """A measured number; NaN and infinity are kept, under the status "not finite". An error of rounding is 0."""
         error = stderr if stderr is not None and math.isfinite(stderr) else None
+        error = 0.0 if error is not None and error <= ROUNDING * abs(value) else error
         return cls(value, error, "ok" if math.isfinite(value) else "not finite", bound)
 
 

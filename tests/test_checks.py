@@ -11,6 +11,7 @@ import pytest
 from problems import surface_of
 
 from landscape_cli.analyse.checks import checks
+from landscape_cli.analyse.statistics import statistics
 from landscape_cli.profile import Centre, PlaneRecord, Profile, Provenance, Surface
 
 
@@ -158,3 +159,35 @@ def test_what_a_window_lacks_is_said(surface: Surface, said: str) -> None:
     (check,) = named(profile_of(surface), "window")
     assert check["ok"] is False
     assert said in check["text"]
+
+
+@pytest.mark.parametrize(
+    ("surface", "cut"),
+    [
+        (surface_of(lambda x, y: x**2 + y**2, "-1:1:21", "-1:1:21"), False),
+        (surface_of(lambda x, y: x + 0 * y, "-1:1:21", "-1:1:21"), True),  # a ramp: falls out of the window
+        (surface_of(lambda x: np.where(x > 0, x**2, -x / 50), "-1:1:21"), True),
+        (surface_of(lambda x, y: np.where(x > 0.2, np.inf, x**2 + y**2), "-1:1:21", "-1:1:21"), True),
+    ],
+)
+def test_a_window_that_cuts_the_basin_does_not_fit_it(surface: Surface, cut: bool) -> None:
+    found = statistics(profile_of(surface))["checks"]
+    (check,) = (check for check in found if check["name"] == "window")
+    assert check["ok"] is not cut
+    assert ("split0 reaches the window's border" in check["text"]) is cut
+
+
+def test_one_sample_group_alone_is_told() -> None:
+    assert named(profile_of(bowl()), "groups") == []
+    alone = surface_of(lambda x: x**2, "-1:1:21", groups=1)
+    (check,) = named(profile_of(alone), "groups")
+    assert check["ok"] is False
+
+
+def test_of_a_plane_without_a_measured_point_nothing_is_checked() -> None:
+    surface = bowl()
+    bare = replace(surface, measured=np.zeros((21, 21), bool), loss=np.full((21, 21), np.nan))
+    assert {check["name"] for check in statistics(profile_of(bare))["checks"]} == {
+        "finished",
+        "centre equals checkpoint",
+    }

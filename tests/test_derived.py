@@ -26,7 +26,7 @@ from landscape_cli.measure.planner import in_place_plan
 from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.scan import fill, measure_centre, new_record
 from landscape_cli.profile import PlaneRecord, Profile
-from landscape_cli.report.tables import _recipe
+from landscape_cli.report.planes import _recipe
 from landscape_cli.settings import (
     DataSettings,
     HessianSettings,

@@ -487,7 +487,7 @@ def test_a_signal_while_it_computes_stops_it_cleanly(
 def test_the_time_that_is_over_while_it_computes_stops_it(home: Path, capsys: Capture, direction: str) -> None:
     line = ["--set", "planes.main.y=[0.0, 1.0]", "--directions", f"{direction},random"]
     assert scan("job.toml", *line, "-o", "run.h5", "--max-time", "0.000001s") == 130
-    assert "stopped by --max-time is over" in capsys.readouterr().err
+    assert "stopped: --max-time is over" in capsys.readouterr().err
     assert not list(home.glob("*.h5"))
 
 

@@ -8,6 +8,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -84,18 +85,19 @@ def test_csv_has_a_row_for_every_estimate_of_json(run: Path, capsys: Capture) ->
     assert len(named) == len(rows)
     assert len(rows) > len(estimates([only["centre"], only["planes"]]))
     assert float(named["planes.main.train.basin.delta"]["value"]) == 0.1
-    assert {row["value"] for name, row in named.items() if name.startswith("checks.") and name.endswith(".ok")} == {
-        "1.0"
-    }
+    passed = [float(row["value"]) for name, row in named.items() if name.startswith("checks.") and name.endswith(".ok")]
+    assert passed == [check["ok"] for check in only["checks"]]
     box = only["planes"]["square"]["test"]["sharpness"]["plane_eps"][2]
     assert float(named["planes.square.test.sharpness.plane_eps.2"]["value"]) == box["value"]
 
 
 @pytest.mark.parametrize("name", ["text", "markdown"])
 def test_text_and_markdown_show_every_metric_and_check(run: Path, capsys: Capture, name: str) -> None:
-    shown = printed(capsys, "report", str(run), "--format", name).replace("\\", "")
+    shown = printed(capsys, "report", str(run), "--full", "--format", name).replace("\\", "")
     for word in (
         "basin.left",
+        "surface.cliff.times_median",
+        "basin.levels.2.right (δ = 1)",
         "curvature.plane.eigenvalues.0",
         "surface.min",
         "metrics.accuracy",
@@ -103,6 +105,30 @@ def test_text_and_markdown_show_every_metric_and_check(run: Path, capsys: Captur
         "slice",
     ):
         assert word in shown
+
+
+@pytest.mark.parametrize("name", ["text", "markdown"])
+def test_in_short_it_shows_what_is_compared_and_how_to_see_the_rest(run: Path, capsys: Capture, name: str) -> None:
+    shown = printed(capsys, "report", str(run), "--format", name).replace("\\", "")
+    for word in ("basin.left", "surface.roughness", "splits.centre_gap", "Self-checks: ", "--full", "± is one"):
+        assert shown.count(word) == {"basin.left": 1, "Self-checks: ": 1, "--full": 1, "± is one": 1}.get(word, 2)
+    for word in ("surface.cliff.rise", "basin.levels", "sharpness.plane_eps", "0 NaN and 0 infinite"):
+        assert word not in shown
+
+
+def test_a_plane_of_two_splits_is_a_screen(run: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    profile = landscape_cli.load(run)
+    store.save(replace(profile, planes={"square": profile.planes["square"]}), run)
+    lines = printed(capsys, "report", str(run)).splitlines()
+    assert len(lines) <= 60
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+def test_the_legend_says_how_sure_an_interval_is(run: Path, capsys: Capture) -> None:
+    shown = printed(capsys, "report", str(run), "--confidence", "0.9")
+    assert "[low, high] holds the truth 0.9 of the time" in " ".join(shown.split())
+    assert "± is one" not in shown
 
 
 def test_an_output_is_written_once_and_overwritten_only_by_force(run: Path, capsys: Capture) -> None:

@@ -96,10 +96,10 @@ def test_however_narrow_the_terminal_no_number_is_lost(
     monkeypatch.setenv("COLUMNS", str(width))
     profile = a_profile(("a", "b", "c", "d", "e", "f"), ("main",))
     store.save(profile, run)
-    assert main(["report", str(run)]) == 0
+    assert main(["report", str(run), "--full"]) == 0
     shown = capsys.readouterr().out
     assert max(map(len, shown.splitlines())) <= width
-    drawn = [cell for table in tables(analysed(run)) for row in table.rows for cell in row[:-1]]
+    drawn = [cell for table in tables(analysed(run, full=True)) for row in table.rows for cell in row[:-1]]
     assert len(drawn) > 90
     whole = "".join(shown.split())
     assert width < 60 or [cell for cell in drawn if "".join(cell.split()) not in whole] == []

@@ -12,21 +12,26 @@ from typing import Any
 
 import numpy as np
 import pytest
+from problems import surface_of
 from test_report_command import CONFIGS, Capture, estimates, printed, strict
 
 from landscape_cli import store
 from landscape_cli.analyse.names import named
-from landscape_cli.analyse.paths import flatten
+from landscape_cli.analyse.paths import flatten, numbers, words
 from landscape_cli.analyse.statistics import statistics
 from landscape_cli.cli.main import main
+from landscape_cli.cli.tables import fitting
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.profile import Centre, Estimate, Profile, Provenance
-from landscape_cli.report.critical import SHOWN, critical_tables
-from landscape_cli.report.headline import HEADLINE, headline
+from landscape_cli.report.critical import GRID_POINT, SHOWN, coordinate, critical_tables
+from landscape_cli.report.headline import HEADLINE, RATE, headline
 from landscape_cli.report.intervals import Ranged, with_intervals
-from landscape_cli.report.legend import EVIDENCE, LEGEND, legend_key
+from landscape_cli.report.json import run_as_json
+from landscape_cli.report.legend import KNOWN, LEGEND, found_key, gloss, legend_key, members
+from landscape_cli.report.legend_plane import PLANE
+from landscape_cli.report.meaning import EVIDENCE, RECIPE
 from landscape_cli.report.numbers import estimate_text
-from landscape_cli.report.run import Run
+from landscape_cli.report.run import Run, Table
 from landscape_cli.section import Section
 
 
@@ -40,7 +45,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "hessian.learning_rate=0.1",
         "sharpness.samples=60",
     ]
-    sets = ["planes.main.x=-1:1:9", "planes.square.x=-1:1:5", "planes.square.y=-1:1:5", *few, "sharpness.draws=4"]
+    few += ["hessian.density=true", "hessian.starts=2", "hessian.steps=4", "hessian.per_layer=true"]
+    few += ["sharpness.fisher_rao=true", "sharpness.relative_flatness=true", "sharpness.draws=4", "gradient.samples=60"]
+    sets = ["planes.main.x=-1:1:9", "planes.square.x=-1:1:5", "planes.square.y=-1:1:5", *few]
     asked = [f"--set={item}" for item in [*sets, "sharpness.ascent=2", "sharpness.starts=2"]]
     assert main(["scan", str(CONFIGS / "line.toml"), "-o", str(run), "-q", *asked]) == 0
     return run
@@ -49,6 +56,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def run(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(made, tmp_path / "run.h5"))
+
+
+@pytest.fixture
+def full(run: Path) -> Profile:
+    """That run with a line between checkpoints and a plane that has many minima too."""
+    profile = store.load(run)
+    line = replace(profile.planes["main"], name="between", directions=({"kind": "checkpoint"},))
+    waves = [
+        surface_of(lambda x, y, s=shift: 1 - np.cos(6 * x + s) * np.cos(6 * y), "-1:1:41", "-1:1:41", noise=0.01)
+        for shift in (0.0, 0.3)
+    ]
+    record = replace(profile.planes["square"], name="waves", gram=waves[0].gram)
+    bumpy = replace(record, surfaces=dict(zip(record.surfaces, waves, strict=True)))
+    return replace(profile, planes={**profile.planes, "between": line, "waves": bumpy})
 
 
 def test_the_headline_comes_first_and_the_evidence_once(run: Path, capsys: Capture) -> None:
@@ -60,17 +81,16 @@ def test_the_headline_comes_first_and_the_evidence_once(run: Path, capsys: Captu
     assert shown.count("anti-correlate") == 1
 
 
-def test_a_run_without_sections_has_no_headline_and_one_with_some_says_what_it_lacks(
-    run: Path, capsys: Capture
-) -> None:
+@pytest.mark.parametrize("kept", [["hessian"], ["sharpness"], []])
+def test_what_the_headline_lacks_it_says_how_to_have(run: Path, capsys: Capture, kept: list[str]) -> None:
     profile = store.load(run)
-    for kept, lacks in ((["hessian"], "--only sharpness"), (["sharpness"], "--only hessian"), ([], None)):
-        sections = {name: profile.sections[name] for name in kept}
-        run.unlink()
-        store.save(replace(profile, sections=sections), run)
-        shown = printed(capsys, "report", str(run), "--format", "markdown")
-        assert ("Headline" in shown) is bool(kept)
-        assert lacks is None or lacks in shown
+    bare = run.with_name("bare.h5")
+    store.save(replace(profile, sections={name: profile.sections[name] for name in kept}), bare)
+    shown = printed(capsys, "report", str(bare))
+    assert shown.index("Headline") < shown.index("Centre")
+    assert all(name in shown for name in ("verdict", *HEADLINE))
+    for name in ("hessian", "sharpness"):
+        assert (f"scan again with --only {name}" in shown) is (name not in kept)
 
 
 def test_a_metric_is_a_bare_number(run: Path, capsys: Capture) -> None:
@@ -110,10 +130,68 @@ def test_a_metric_that_is_none_or_has_no_number(run: Path, capsys: Capture) -> N
     out, err = capsys.readouterr()
     assert out == ""
     assert "did you mean hessian.top" in err
-    assert main(["report", str(run), "--metric", "hessian.negative_mass"]) == ExitCode.INCONCLUSIVE
+    assert main(["report", str(run), "--metric", "hessian.top_ratio"]) == ExitCode.INCONCLUSIVE
     out, err = capsys.readouterr()
     assert out == ""
     assert "not measured" in err
+
+
+def test_a_metric_that_another_run_would_have_says_how_and_one_that_none_has_what_is_near(
+    run: Path, capsys: Capture
+) -> None:
+    profile = store.load(run)
+    held = profile.sections["hessian"]
+    arrays = {**held.arrays, "top": -held.arrays["top"]}
+    bare = run.with_name("bare.h5")
+    for sections, name, code, said in (
+        ({}, "sharpness.average_adaptive", ExitCode.INCONCLUSIVE, "scan again with --only sharpness"),
+        ({}, "hessian.top", ExitCode.INCONCLUSIVE, "scan again with --only hessian"),
+        ({}, "gradient.norm", ExitCode.INCONCLUSIVE, "scan again with --only gradient"),
+        ({}, "verdict", ExitCode.INCONCLUSIVE, "scan again with --only hessian"),
+        ({}, "learning_rate.stability", ExitCode.INCONCLUSIVE, "scan again with --only hessian"),
+        ({}, "hessian.tip", ExitCode.USAGE, "unknown metric"),
+        ({}, "square.basin.rad", ExitCode.USAGE, "square.basin.radius"),
+        ({"hessian": replace(held, settings={**held.settings, "learning_rate": None})}, "learning_rate.stability",
+         ExitCode.INCONCLUSIVE, "hessian.learning_rate="),
+        ({"hessian": replace(held, arrays=arrays)}, "learning_rate.max_stable.gradient_descent",
+         ExitCode.INCONCLUSIVE, "undefined"),
+    ):  # fmt: skip
+        store.save(replace(profile, sections=sections), bare)
+        assert main(["report", str(bare), "--metric", name]) == code, name
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert said in err
+        assert f"error: {bare}: " in err
+        bare.unlink()
+
+
+def test_a_number_that_is_missing_takes_no_other_s_place(run: Path, capsys: Capture) -> None:
+    profile = store.load(run)
+    asked = ["--metric=hessian.top_ratio", "--metric=centre.loss"]
+    assert main(["report", str(run), *asked]) == ExitCode.INCONCLUSIVE
+    out, err = capsys.readouterr()
+    assert out == f"\n{profile.centre['train'].loss!r}\n"
+    assert "hessian.top_ratio has no number: not measured" in err
+    assert main(["report", str(run), *asked, "--metric=hessian.tip"]) == ExitCode.USAGE
+    assert capsys.readouterr().out == ""
+
+
+def test_a_bound_is_said_and_an_inconclusive_verdict_exits_3(run: Path, capsys: Capture) -> None:
+    assert main(["report", str(run), "--metric", "sharpness.worst"]) == ExitCode.OK
+    assert "sharpness.worst is a lower bound" in capsys.readouterr().err
+    assert main(["report", str(run), "--metric", "centre.loss"]) == ExitCode.OK
+    assert capsys.readouterr().err == ""
+    profile = store.load(run)
+    held = profile.sections["hessian"]
+    arrays = {**held.arrays, "top_converged": np.zeros(2)}
+    store.save(replace(profile, sections={"hessian": replace(held, arrays=arrays)}), run)
+    assert main(["report", str(run), "--metric", "verdict"]) == ExitCode.INCONCLUSIVE
+    assert capsys.readouterr().out == "inconclusive\n"
+
+
+def test_an_option_without_its_value_names_the_command_s_help(run: Path, capsys: Capture) -> None:
+    assert main(["report", str(run), "--confidence"]) == ExitCode.USAGE
+    assert "landscape report --help" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("other", ["--section=hessian", "--confidence=0.9", "--format=json"])
@@ -165,6 +243,64 @@ def test_a_plane_alone_and_all_planes(run: Path, capsys: Capture) -> None:
     assert list(both["planes"]) == ["main", "square"]
 
 
+def test_the_learning_rate_is_a_part_of_its_own_in_every_format(run: Path, capsys: Capture) -> None:
+    for part, other in (("learning_rate", "hessian.trace"), ("hessian", "learning_rate.max_stable")):
+        for name in ("text", "markdown", "csv"):
+            shown = printed(capsys, "report", str(run), "--section", part, "--format", name).replace("\\", "")
+            assert f"{part}." in shown
+            assert other not in shown
+        (only,) = strict(printed(capsys, "report", str(run), "--section", part, "--format", "json"))["runs"]
+        assert {"hessian", "learning_rate"} & {*only} == {part}
+
+
+def test_a_plane_called_like_a_part_is_no_such_part(run: Path, capsys: Capture) -> None:
+    profile = store.load(run)
+    square = profile.planes["square"]
+    store.save(replace(profile, planes={name: replace(square, name=name) for name in ("checks", "hessian")}), run)
+    shown = {part: printed(capsys, "report", str(run), "--section", part) for part in (
+        "checks", "planes.checks", "hessian", "planes")}  # fmt: skip
+    titles = {part: ("Self-checks" in s, "Plane checks" in s, "Hessian at the" in s, "Plane hessian" in s)
+              for part, s in shown.items()}  # fmt: skip
+    assert titles == {
+        "checks": (True, False, False, False),
+        "planes.checks": (False, True, False, False),
+        "hessian": (False, False, True, False),
+        "planes": (False, True, False, True),
+    }
+
+
+def test_json_has_what_was_asked_for_and_how_each_section_was_measured(run: Path, capsys: Capture) -> None:
+    args = ("report", str(run), "--format", "json")
+    profile = store.load(run)
+    kept = {name: section for name, section in profile.sections.items() if name != "gradient"}
+    store.save(replace(profile, sections=kept), run)
+    (plain,) = strict(printed(capsys, *args))["runs"]
+    assert not {"confidence", "persistence"} & {*plain}
+    assert plain["sections"]["hessian"]["facts"]["adam"]
+    assert plain["sections"]["hessian"]["complete"] is True
+    assert "notes" in plain["sections"]["sharpness"]["facts"]
+    assert plain["not_measured"] == {"gradient": "scan again with --only gradient"}
+    (asked,) = strict(printed(capsys, *args, "--confidence=0.9", "--persistence=0.25"))["runs"]
+    assert (asked["confidence"], asked["persistence"]) == (0.9, 0.25)
+
+
+def test_an_interval_ends_where_no_such_number_can_lie() -> None:
+    sizes = np.ones(10)
+    profile = with_sections(hessian=[1.0] * 10)
+    tree = {
+        "hessian": {"negative_mass": Estimate.of(0.1, 1.0), "top": [Estimate.of(0.1, 1.0)]},
+        "learning_rate": {"max_stable": {"gradient_descent": Estimate.of(0.1, 1.0)}}, "centre": {},
+        "planes": {"p": {"s": {"surface": {"roughness": Estimate.of(-1e-9, 1.0)}}}},
+    }  # fmt: skip
+    centre = {"s": Centre(0.0, np.zeros(10), sizes, {}, 0.0, samples=10)}
+    found: dict[str, Any] = dict(flatten(with_intervals(replace(profile, centre=centre), tree, 0.95)))
+    ends = {path.removeprefix("planes.p.s."): (e.low, e.high) for path, e in found.items()}
+    assert ends["hessian.negative_mass"] == (0.0, 1.0)
+    assert ends["learning_rate.max_stable.gradient_descent"] == (0.0, pytest.approx(0.1 + 2.26216, rel=1e-4))
+    assert ends["hessian.top.0"][0] == pytest.approx(0.1 - 2.26216, rel=1e-4)
+    assert ends["surface.roughness"][0] == -1e-9  # never without the value itself
+
+
 @pytest.mark.parametrize("confidence", [0.5, 0.95, 0.999])
 def test_intervals_are_student_s(run: Path, capsys: Capture, confidence: float) -> None:
     args = ("report", str(run), "--confidence", str(confidence), "--format")
@@ -173,8 +309,7 @@ def test_intervals_are_student_s(run: Path, capsys: Capture, confidence: float) 
     wide = [e for e in found if e["stderr"] is not None]
     assert len(wide) > 20
     for estimate in wide:
-        low, high = estimate["low"], estimate["high"]
-        assert (high + low) / 2 == pytest.approx(estimate["value"])
+        assert estimate["low"] <= estimate["value"] <= estimate["high"]
     assert all(e["low"] is None for e in found if e["stderr"] is None)
     rows = list(csv.DictReader(io.StringIO(printed(capsys, *args, "csv"))))
     row = next(row for row in rows if row["metric"] == "hessian.trace")
@@ -196,22 +331,58 @@ def test_an_interval_is_rounded_by_its_error() -> None:
     wide = Ranged(1.23456, 0.0321, low=1.17036, high=1.29876)
     assert estimate_text(wide) == "1.235 [1.170, 1.299]"
     assert estimate_text(replace(wide, bound="lower")) == "≥ 1.235 [1.170, 1.299]"
-    assert estimate_text(Ranged(1.23456)) == "1.2346"
+    assert estimate_text(Ranged(1.23456)) == "1.235"
     assert estimate_text(Ranged(None, status="not measured")) == "not measured"
 
 
-def test_every_number_of_a_report_is_explained(run: Path) -> None:
-    tree = statistics(store.load(run))
-    for path, _ in flatten({key: tree[key] for key in ("hessian", "sharpness", "learning_rate", "planes")}):
-        assert legend_key(path) in LEGEND, path
+def test_every_name_of_json_and_csv_is_explained(full: Profile) -> None:
+    tree = statistics(full)
+    names = [path for path, _ in [*numbers(tree), *words(tree)]]
+    found = {legend_key(path) for path in names}
+    assert found - {*KNOWN} == set()
+    document = {*run_as_json(Run("run.h5", full, tree, confidence=0.9, persistence=1.0))}
+    assert {name for name in document if name not in KNOWN and not members(name)} == set()
+    optional = {"gradient.vanishing", "gradient.exploding", "learning_rate.max_stable.adam"}  # not of every run
+    assert {*KNOWN} - found - document <= optional
+    assert all(gloss(path) for path in names)
+
+
+def test_the_short_names_of_a_report_are_explained(full: Profile) -> None:
+    for path, _ in flatten(statistics(full)):
+        plane, _, short = path.removeprefix("planes.").partition(".")
+        if path.startswith("planes."):
+            split, _, rest = short.partition(".")
+            assert {found_key(f"{head}{rest}") for head in ("", f"{plane}.", f"{split}.", f"{plane}.{split}.")} == {
+                legend_key(path)
+            }
 
 
 @pytest.mark.parametrize("name", LEGEND)
-def test_explain_knows_every_metric(name: str, capsys: Capture) -> None:
+def test_every_statistic_has_a_definition_a_unit_and_an_invariance(name: str) -> None:
+    meaning = LEGEND[name]
+    assert meaning.gloss
+    assert meaning.definition
+    assert meaning.unit
+    assert meaning.survives
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_explain_knows_every_name(name: str, capsys: Capture) -> None:
     said = printed(capsys, "explain", name)
     assert said.startswith(f"{name}\n")
-    assert LEGEND[name].gloss in said
-    assert (EVIDENCE in said) == (name.startswith(("hessian.", "sharpness.")) and name != "sharpness.plane_eps")
+    assert KNOWN[name].gloss in said
+    plane = name in PLANE
+    assert (EVIDENCE in said) == (name in LEGEND and name.startswith(("hessian.", "sharpness.")) and not plane)
+    assert (RECIPE in said) == plane
+
+
+def test_explain_lists_the_members_of_a_part(capsys: Capture) -> None:
+    for group in ("surface", "basin", "gradient", "critical_points", "topology", "merge_tree", "checks", "planes"):
+        said = printed(capsys, "explain", group).splitlines()
+        assert said[0] == group
+        below = [name for name in KNOWN if name.startswith(f"{group}.")] if group != "planes" else [*PLANE]
+        assert [line.split()[0] for line in said[1:]] == below
+    assert "surface.min.drop" in printed(capsys, "explain", "surface.min")
 
 
 def test_explain_takes_the_paths_of_a_report_and_names_the_nearest(capsys: Capture) -> None:
@@ -224,9 +395,13 @@ def test_explain_takes_the_paths_of_a_report_and_names_the_nearest(capsys: Captu
 
 def test_names_mean_the_first_plane_and_split() -> None:
     one, two = Estimate.of(1.0), Estimate.of(2.0)
-    tree = {"centre": {"a": {"loss": one}, "b": {"loss": two}}, "planes": {"p": {"a": {"s": {"m": [one, two]}}}}}
+    tree = {
+        "centre": {"a": {"loss": one}, "b": {"loss": two}},
+        "planes": {"p": {"a": {"s": {"m": [one, two]}}, "b": {"d": one}}},
+    }
     assert named(tree, "centre.loss") == ("centre.a.loss", one)
     assert named(tree, "s.m") == ("planes.p.a.s.m.0", one)
+    assert named(tree, "d") == ("planes.p.b.d", one)  # of the first split that has it
     assert named(tree, "s.m.1") == ("planes.p.a.s.m.1", two)
     assert named(tree, "p.s.m.1") == ("planes.p.a.s.m.1", two)
     for name in ("a.s.m.1", "p.a.s.m.1", "planes.p.a.s.m.1"):
@@ -236,7 +411,7 @@ def test_names_mean_the_first_plane_and_split() -> None:
 
 @pytest.mark.parametrize(
     ("name", "near"),
-    [("s.n", "s.m"), ("centre.los", "centre.loss or centre.b.loss"), ("t.m", "s.m"), ("qqq", None)],
+    [("s.n", "s.m"), ("centre.los", "centre.loss or centre.b.loss"), ("t.m", "far.t.m"), ("qqq", None)],
 )
 def test_an_unknown_name_is_refused_by_the_nearest_short_ones(name: str, near: str | None) -> None:
     one = Estimate.of(1.0)
@@ -282,65 +457,127 @@ def test_an_interval_is_as_wide_as_the_groups_of_its_own_part_make_it() -> None:
     assert set(found.values()) == {Ranged(None, None, "undefined")}
 
 
-def told(profile: Profile, verdict: dict[str, Any] | None = None, **numbers: float) -> Any:
+def told(profile: Profile, verdict: dict[str, Any] | None = None, full: bool = False, **numbers: float) -> Any:
     """The headline of a run with these numbers."""
     tree: dict[str, Any] = {"verdict": verdict, "sharpness": None, "hessian": None, "learning_rate": None}
     for name, value in numbers.items():
         section, _, metric = name.partition("__")
         tree[section] = {**(tree[section] or {}), metric: Estimate.of(value, 0.5)}
-    return headline(Run("", profile, tree))
+    return headline(Run("", profile, tree, full=full))
 
 
-def test_the_headline_has_the_verdict_first_then_what_was_measured_and_what_to_do_for_the_rest() -> None:
-    verdict = {"kind": "min\x1bimum", "reasons": ["fi\x1brst", "sec\x1bond"]}
-    only = with_sections(hessian=[1.0], sharpness=[])
-    (table,) = told(only, verdict, hessian__trace=2.0, learning_rate__stability=1.0, hessian__frobenius=3.0)
+def test_the_headline_is_five_rows_the_verdict_first_and_of_what_is_missing_how_to_have_it() -> None:
+    verdict = {"kind": "min\x1bimum", "reasons": ["fi\x1brst", "sec\x1bond", "third"]}
+    table = told(with_sections(hessian=[1.0]), verdict, full=True, hessian__trace=2.0, hessian__frobenius=3.0)
+    scan = "scan again with --only sharpness"
     assert table.rows == [
         ("verdict", "min?imum", "fi?rst"),
-        ("learning_rate.stability", "1.00 ± 0.50", HEADLINE["learning_rate.stability"][0]),
+        ("sharpness.average_adaptive", "not measured", scan),
+        ("sharpness.worst_adaptive", "not measured", scan),
+        ("learning_rate.stability", "not measured", RATE),
         ("hessian.trace", "2.00 ± 0.50", HEADLINE["hessian.trace"][0]),
     ]
-    advice = "without sharpness: to have it, scan again with --only sharpness"
-    assert table.note == f"sec?ond; {advice}; {EVIDENCE}"
-    (bare,) = told(with_sections(sharpness=[1.0]), sharpness__worst_adaptive=1.0)
-    assert [row[0] for row in bare.rows] == ["sharpness.worst_adaptive"]
-    assert told(with_sections(), {"kind": "slope", "reasons": ["why"]})[0].rows == [("verdict", "slope", "why")]
-    assert told(with_sections()) == []
+    assert table.note == "sec?ond; third"
+    assert told(with_sections(hessian=[1.0]), verdict).note == ""
+    rows = told(with_sections(sharpness=[1.0]), sharpness__worst_adaptive=1.0, learning_rate__stability=2.0).rows
+    assert rows[0] == ("verdict", "not measured", "scan again with --only hessian")
+    assert rows[2] == ("sharpness.worst_adaptive", "1.00 ± 0.50", HEADLINE["sharpness.worst_adaptive"][0])
+    assert rows[3] == ("learning_rate.stability", "2.00 ± 0.50", HEADLINE["learning_rate.stability"][0])
+    late = with_sections(sharpness=[1.0])
+    late = replace(late, sections={n: replace(s, facts={"out_of_time": ["x"]}) for n, s in late.sections.items()})
+    tree = {"verdict": None, "hessian": None, "learning_rate": None}
+    missing = {"sharpness": {"worst_adaptive": Estimate.missing("not measured")}}
+    assert headline(Run("", late, tree | missing)).rows[2][1:] == ("not measured", "out of time: raise sharpness.time")
+    assert "unfinished" in told(with_sections(hessian=[])).rows[0][2]
 
 
 NONE = dict.fromkeys(("minima", "maxima", "saddles", "monkey_saddles", "unresolved", "at_border", "dropped"), 0)
 
 
-def critical_run(points: list[dict[str, Any]], walls: int = 0, **counts: int) -> Run:
+def critical_run(
+    points: list[dict[str, Any]], walls: int = 0, persistence: float = 0.0, merging: Any = (), **counts: int
+) -> Run:
     """A plane whose one split, of an evil name, has these points; how many of each kind is told apart from them."""
     common = {"loss": Estimate.of(1.0), "persistence": Estimate.of(2.0, 0.1, "lower")}
-    tree = {"critical_points": [common | p for p in points], "topology": {"counts": NONE | counts, "walls": walls}}
-    return Run("", with_sections(), {"planes": {"main": {"tr\x1bain": tree}}})
+    topology = {"counts": NONE | counts, "walls": walls}
+    tree = {"critical_points": [common | p for p in points], "topology": topology, "merge_tree": merging}
+    return Run("", with_sections(), {"planes": {"main": {"tr\x1bain": tree}}}, persistence=persistence)
+
+
+def point(
+    kind: str, x: float, y: float | None, at_border: bool = False, resolved: bool = True, error: float | None = None
+) -> dict[str, Any]:
+    place = {"x": Estimate.of(x, error), "y": None if y is None else Estimate.of(y, error)}
+    return {"kind": kind, **place, "at_border": at_border, "resolved": resolved, "refined": error is not None}
 
 
 def test_critical_points_are_a_table_and_their_counts_a_sentence() -> None:
     points = [
-        {"kind": "minimum", "x": 1 / 8, "y": None, "at_border": False, "resolved": True},
-        {"kind": "saddle", "x": 1 / 3, "y": 0.0, "at_border": True, "resolved": False},
-        {"kind": "maximum", "x": -0.5, "y": -2 / 3, "at_border": False, "resolved": False},
+        point("saddle", 1 / 3, 0.0, at_border=True, resolved=False),
+        point("maximum", -0.5, -2 / 3, resolved=False),
+        point("saddle", 0.25, 0.5),
+        point("minimum", 1 / 8, 0.0, error=0.01),
     ]
     counts = dict(zip(NONE, range(1, 8), strict=True))
-    (table,) = critical_tables(critical_run(points, 8, **counts), "main")
-    assert table.rows == [
-        ("tr?ain", "minimum", "(0.125)", "1", "≥ 2.00 ± 0.10", ""),
-        ("tr?ain", "saddle", "(0.3333, 0)", "1", "≥ 2.00 ± 0.10", "at the border"),
-        ("tr?ain", "maximum", "(-0.5, -0.6667)", "1", "≥ 2.00 ± 0.10", "not resolved by this grid"),
+    merging = [
+        {"minimum": 0, "into": None, "saddle": None, "barrier": Estimate.of(3.0)},
+        {"minimum": 3, "into": 0, "saddle": 2, "barrier": Estimate.of(2.0, 0.1)},
+    ]
+    table, tree = critical_tables(critical_run(points, 8, merging=merging, **counts), "main")
+    assert table.columns == ("split", "#", "kind", "at", "loss", "persistence", "drains into", "")
+    assert table.rows == [  # what is of the slice comes first, extrema before saddles; each by its number in JSON
+        ("tr?ain", "#3", "minimum", "(0.125 ± 0.010, 0.000 ± 0.010)", "1", "≥ 2.00 ± 0.10", "#0 over #2", ""),
+        ("tr?ain", "#2", "saddle", "(0.25, 0.5)", "1", "≥ 2.00 ± 0.10", "", ""),
+        ("tr?ain", "#1", "maximum", "(-0.5, -0.6667)", "1", "≥ 2.00 ± 0.10", "", "unresolved"),
+        ("tr?ain", "#0", "saddle", "(0.3333, 0)", "1", "≥ 2.00 ± 0.10", "", "at border"),
     ]
     assert table.note == (
-        "tr?ain: 1 minima, 2 maxima, 3 saddles, 4 monkey saddles inside and resolved; 5 not resolved; "
-        "6 at the border; 7 in the noise; 8 points not finite or not measured"
+        "tr?ain: 1 minimum, 2 maxima, 3 saddles, 4 monkey saddles inside and resolved; "
+        f"5 unresolved, which this grid may have made; 6 at the border; {GRID_POINT}; 7 pairs below what noise alone "
+        "makes; 8 points not finite or not measured"
+    )
+    assert tree.rows == [("tr?ain", "#3", "#0", "#2", "2.00 ± 0.10")]
+    assert critical_tables(critical_run(points, merging=merging), "main", full=False)[1:] == []
+
+
+def test_one_of_a_kind_is_told_as_one_and_a_persistence_that_was_asked_for_too() -> None:
+    run = critical_run([point("minimum", 0.0, None, error=1.0)], 1, 0.5, minima=2, maxima=1, saddles=1, dropped=1)
+    assert critical_tables(run, "main")[0].note == (
+        "tr?ain: 2 minima, 1 maximum, 1 saddle inside and resolved; 1 pair below what noise alone makes or "
+        "--persistence 0.5; 1 point not finite or not measured"
     )
 
 
-def test_a_long_list_of_critical_points_is_cut_and_says_so() -> None:
-    point = {"kind": "minimum", "x": 0.0, "y": 0.0, "at_border": False, "resolved": True}
-    nothing = "tr?ain: 0 minima, 0 maxima, 0 saddles inside and resolved"
-    for count, note in ((SHOWN, nothing), (SHOWN + 1, f"{nothing}; the {SHOWN} most persistent of {SHOWN + 1} shown")):
-        (table,) = critical_tables(critical_run([point] * count), "main")
+def test_a_long_list_of_critical_points_is_cut_and_says_so_and_an_empty_one_too() -> None:
+    nothing = "tr?ain: none inside and resolved"
+    for count, note in ((SHOWN, nothing), (SHOWN + 1, f"{nothing}; 1 more")):
+        run = critical_run([point("minimum", 0.0, 0.0, error=1.0)] * count)
+        (table,) = critical_tables(run, "main", full=False)
         assert (len(table.rows), table.note) == (SHOWN, note)
-    assert critical_tables(critical_run([]), "main") == []
+        (table,) = critical_tables(run, "main")
+        assert (len(table.rows), table.note) == (count, nothing)
+    (empty,) = critical_tables(critical_run([]), "main")
+    assert (empty.rows, empty.note) == ([], "tr?ain: none stands out of the noise")
+    (empty,) = critical_tables(critical_run([], persistence=2.0), "main")
+    assert empty.note == "tr?ain: none stands out of the noise and above --persistence 2"
+
+
+def test_a_coordinate_that_is_rounding_of_the_grid_is_0() -> None:
+    assert [coordinate(x, 0.1) for x in (4.421e-17, -3e-11, 1e-9, -0.123456)] == ["0", "0", "1e-09", "-0.1235"]
+
+
+def test_where_a_table_is_split_every_row_keeps_what_it_is_and_nothing_is_dropped_but_a_gloss() -> None:
+    rows = [("train", "#0", "minimum", "1 ± 1", "≥ 2 ± 1", "at the border"), ("test", "#0", "saddle", "2", "", "")]
+    columns = ("split", "#", "kind", "loss", "persistence", "")
+    for width in range(30, 90):
+        parts = fitting(Table("t", columns, rows, keys=2, gloss=0), width)
+        assert all(part.columns[:2] == columns[:2] for part in parts)
+        assert [c for part in parts for c in part.columns[2:]] == [*columns[2:]]
+        assert ("train", "#0") in {row[:2] for part in parts for row in part.rows if "at the border" in row}
+        assert all(any(row[2:]) for part in parts for row in part.rows)
+    glossed = Table("t", ("metric", "value", "what it is"), [("a", "1", "much to say" * 9)])
+    assert [part.columns for part in fitting(glossed, 30)] == [("metric", "value")]
+    (whole,) = fitting(glossed, 60)
+    assert whole == glossed
+    kept = fitting(replace(glossed, spare=False), 30)
+    assert [part.columns for part in kept] == [("metric", "value"), ("metric", "what it is")]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from landscape_cli.analyse.basin import DELTA
 from landscape_cli.analyse.jackknife import difference
-from landscape_cli.profile import Axis, PlaneRecord, Profile, Surface, agree
+from landscape_cli.profile import Axis, Estimate, PlaneRecord, Profile, Surface, agree
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,30 @@ class Check:
     text: str
 
 
-def checks(profile: Profile) -> list[dict[str, object]]:
-    """All self-checks of a run, in the order they should be read."""
+Trees = Mapping[str, Mapping[str, Any]]  # the statistics of each split of each plane
+
+
+def checks(profile: Profile, planes: Trees | None = None) -> list[dict[str, object]]:
+    """All self-checks of a run, in the order they should be read; what its planes' statistics say where given."""
     found = [_finished(profile), *_centre(profile)]
     for plane in profile.planes.values():
         for split, surface in plane.surfaces.items():
             found += [*_grid_centre(plane, split, surface), *_finite(plane, split, surface)]
-        found += _window(plane)
+        found += _window(plane, (planes or {}).get(plane.name, {}))
     return [asdict(check) for check in found]
 
 
-def euler_checks(planes: Mapping[str, Mapping[str, Any]]) -> list[dict[str, object]]:
-    """Whether the critical points found add up to the Euler characteristic of the surface; one line per plane."""
+def euler_checks(planes: Trees) -> list[dict[str, object]]:
+    """Whether the critical points found add up to the Euler characteristic of the surface; one line per plane.
+
+    None of a plane without a finite point.
+    """
     found = []
     for name, splits in planes.items():
         sums = {split: tree["topology"]["euler"] for split, tree in splits.items()}
+        sums = {split: euler for split, euler in sums.items() if euler["sum"] or euler["expected"]}
+        if not sums:
+            continue
         ok = all(bool(euler["ok"]) for euler in sums.values())
         told = ", ".join(f"{split} {euler['sum']} of {euler['expected']}" for split, euler in sums.items())
         found.append(asdict(Check("euler", ok, f"{name}: critical points add up to the Euler characteristic: {told}")))
@@ -47,7 +56,8 @@ def euler_checks(planes: Mapping[str, Mapping[str, Any]]) -> list[dict[str, obje
 def _finished(profile: Profile) -> Check:
     done, asked = profile.done
     missing = "".join(f", {name} not measured" for name, s in profile.sections.items() if not s.complete)
-    share = f"{done} of {asked} points measured{missing}"
+    share = f"{done} of {asked} points measured" if asked else "everything that was asked for is measured"
+    share = f"no plane{missing}" if missing and not asked else f"{share}{missing}"
     share += "" if done == asked else f" ({done / asked:.1%})"
     return Check("finished", profile.complete, share)
 
@@ -57,6 +67,8 @@ def _centre(profile: Profile) -> Iterator[Check]:
         text = f"{split}: the centre's loss is {centre.loss:.6g}, by a plain pass {centre.plain_loss:.6g}"
         same = agree(centre.loss, centre.plain_loss, profile.provenance.dtype or "float32")
         yield Check("centre equals checkpoint", same, text)
+        if np.count_nonzero(centre.group_sizes) < 2:
+            yield Check("groups", False, f"{split}: one sample group alone: no number of it has an error")
 
 
 def _grid_centre(plane: PlaneRecord, split: str, surface: Surface) -> Iterator[Check]:
@@ -75,6 +87,8 @@ def _grid_centre(plane: PlaneRecord, split: str, surface: Surface) -> Iterator[C
 
 def _finite(plane: PlaneRecord, split: str, surface: Surface) -> Iterator[Check]:
     losses = surface.loss[surface.measured]
+    if not losses.size:
+        return
     bad, infinite = int(np.isnan(losses).sum()), int(np.isinf(losses).sum())
     yield Check(
         "finite",
@@ -83,11 +97,24 @@ def _finite(plane: PlaneRecord, split: str, surface: Surface) -> Iterator[Check]
     )
 
 
-def _window(plane: PlaneRecord) -> Iterator[Check]:
+def _window(plane: PlaneRecord, trees: Mapping[str, Any]) -> Iterator[Check]:
     """Is the window so wide, or so narrow, that it says nothing of the basin?"""
     if plane.complete:
-        wrong = next((text for text in _window_faults(plane.surface)), None)
+        cut = [split for split, tree in trees.items() if _is_cut(tree["basin"])]
+        wrong = next(iter([*_window_faults(plane.surface), *_cut(cut)]), None)
         yield Check("window", wrong is None, f"{plane.name}: {wrong or 'the window fits the basin'}")
+
+
+def _is_cut(basin: Mapping[str, Any]) -> bool:
+    """Whether the window, or a point that is not finite, ends the basin before the loss does."""
+    return any(isinstance(found, Estimate) and found.bound == "lower" for found in basin.values())
+
+
+def _cut(splits: list[str]) -> list[str]:
+    """What that means."""
+    where = "reaches the window's border or a point that is not finite"
+    told = f"the basin of δ = {DELTA} of {', '.join(splits)} {where}"
+    return [f"{told}: its size is a lower bound, move the window's border"] if splits else []
 
 
 def _window_faults(surface: Surface) -> Iterator[str]:

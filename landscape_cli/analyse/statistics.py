@@ -80,7 +80,7 @@ def statistics(profile: Profile, persistence: float = 0.0, wanted: Collection[st
         "learning_rate": of("hessian", learning_rates),
         "sharpness": of("sharpness", sharpness_statistics),
         "verdict": of("hessian", verdict),
-        "checks": lambda: [*checks(profile), *euler_checks(planes())],
+        "checks": lambda: [*checks(profile, planes()), *euler_checks(planes())],
     }
     asked = {*wanted, *(["planes"] if not set(wanted).isdisjoint(PLANE_PARTS) else [])}
     return {name: branch() for name, branch in branches.items() if not wanted or name in asked}

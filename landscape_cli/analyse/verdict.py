@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from landscape_cli.analyse.rounding import rounded, short
 from landscape_cli.analyse.ways import SURE, Way, tau_of, ways_of
 from landscape_cli.profile import Floats
 from landscape_cli.section import Section
@@ -103,8 +104,8 @@ def _kind(ways: list[Way], tau: float, arrays: Mapping[str, Floats], decay: floa
     slopes = [(way, step) for way, step in down if -way.slope * way.steps[step] >= 0.5 * -way.changes[step]]
     if slopes:
         way, step = _deepest(slopes)
-        never = "" if decay else "; a separable cross-entropy without weight decay never does"
-        return "slope", [f"{_fall(way, decay)}, along its gradient there: the run has not arrived{never}", tried]
+        never = [] if decay else ["a separable cross-entropy without weight decay never arrives"]
+        return "slope", [f"{_fall(way, decay)}, along its gradient there: the run has not arrived", *never, tried]
     if largest < -residual:
         return "maximum", [f"the largest eigenvalue is {largest:.3g}", tried]
     if down:
@@ -118,7 +119,8 @@ def _kind(ways: list[Way], tau: float, arrays: Mapping[str, Floats], decay: floa
     if max(way.upper_drop for way in ways) <= tau:
         why = f"no way leads down, but the largest eigenvalue, {largest:.3g}, is not above its residual {residual:.2g}"
         return "inconclusive", [f"{why}: a kink, or flat to second order", tried]
-    return "inconclusive", [f"no way leads down for certain, and a drop of τ = {tau:.3g} cannot be ruled out", tried]
+    unsure = f"a drop larger than τ = {tau:.2g} (1 % of the loss, or the numeric error) cannot be excluded"
+    return "inconclusive", ["no way down is certain: take more samples", unsure, tried]
 
 
 def _deepest(down: list[tuple[Way, int]]) -> tuple[Way, int]:
@@ -129,15 +131,20 @@ def _fall(way: Way, decay: float) -> str:
     """Where J, the loss where there is no weight decay, is lowest along a way."""
     step = int(way.changes.argmin())
     share = way.steps[step] / way.steps[-1]
-    drop, error = -way.changes[step], way.errors[step]
+    drop = _drop(way, step)
     what = "J" if decay else "the loss"
-    return f"along {way.spoken} {what} falls by {drop:.3g} ± {error:.1g} within {share:.2g} of 0.01·‖θ‖"
+    return f"along {way.spoken} {what} falls by {drop} within {share:.2g} of 0.01·‖θ‖"
 
 
 def _tried(ways: list[Way], tau: float) -> str:
     best = min(ways, key=lambda way: float(way.changes.min()))
     step = int(best.changes.argmin())
-    drop, error = 0.0 - best.changes[step], best.errors[step]
     both = Counter(way.line for way in ways)
     names = ", ".join(f"{'± ' if count > 1 else ''}{line}" for line, count in both.items())
-    return f"tried {names}, up to 0.01·‖θ‖; largest drop {drop:.3g} ± {error:.1g}, along {best.spoken}; τ = {tau:.3g}"
+    return f"tried {names}, up to 0.01·‖θ‖; largest drop {_drop(best, step)}, along {best.spoken}; τ = {tau:.3g}"
+
+
+def _drop(way: Way, step: int) -> str:
+    """With its error, so that the two as they are printed tell whether it is certain."""
+    drop, error = -float(way.changes[step]), float(way.errors[step])
+    return " ± ".join(rounded(drop, error)) if error > 0 else short(drop)

@@ -94,7 +94,7 @@ def main(args: Sequence[str]) -> int:
         click.echo(error.format_message(), err=True)
         return ExitCode.USAGE
     except click.ClickException as error:
-        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "landscape"
+        path = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else _command(args)
         CONSOLE.error(LandscapeError(error.format_message(), f"see: {path} --help"))
         return ExitCode.USAGE
     except (click.Abort, KeyboardInterrupt):
@@ -116,6 +116,11 @@ def invoke(args: Sequence[str]) -> int:
     except SystemExit:  # click's answer to help that nobody reads is 1, which would read as "gate failed"
         abandon_stdout()
         return ExitCode.OK
+
+
+def _command(args: Sequence[str]) -> str:
+    """The command as typed, for an error that knows none."""
+    return f"landscape {args[0]}" if args and args[0] in COMMANDS else "landscape"
 
 
 def _trace() -> None:

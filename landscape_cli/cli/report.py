@@ -16,17 +16,19 @@ from landscape_cli.cli.tables import to_text
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.profile import PlaneRecord
 from landscape_cli.report.formats import FORMATS
+from landscape_cli.report.headline import RATE
 from landscape_cli.report.intervals import with_intervals
+from landscape_cli.report.legend import found_key
 from landscape_cli.report.numbers import plain
 from landscape_cli.report.run import Run
 
 ALL_FORMATS = ("text", *FORMATS)
-MEASURED_WITH = {"verdict": "hessian", "learning_rate": "hessian"}
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--section", "sections", multiple=True, metavar="NAME", help="This part alone; repeat for more.")
+@click.option("--section", "sections", multiple=True, metavar="NAME", help="This part alone, in full; repeat.")
+@click.option("--full", is_flag=True, help="Every number, not only those that are compared.")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Print this number alone, for shells.")
 @click.option("--confidence", type=float, help="Print intervals that hold the truth this often: 0.95.")
 @click.option("--persistence", type=float, default=0.0, help="Leave out critical points that are less persistent.")
@@ -37,6 +39,7 @@ MEASURED_WITH = {"verdict": "hessian", "learning_rate": "hessian"}
 def report(
     runs: tuple[Path, ...],
     sections: tuple[str, ...],
+    full: bool,
     metrics: tuple[str, ...],
     confidence: float | None,
     persistence: float,
@@ -53,14 +56,33 @@ def report(
     if metrics and (sections or confidence is not None or name != "text"):
         hint = "leave out --section, --confidence and --format, or --metric"
         raise LandscapeError("--metric prints bare numbers and nothing else", hint)
-    read = [analysed(path, confidence, sections, persistence) for path in runs]
+    read = [analysed(path, confidence, sections, persistence, full) for path in runs]
     if metrics:
-        found = [bare(run, metric) for run in read for metric in metrics]
-        emit("".join(f"{text}\n" for text, _ in found), output, force)
-        return _code(read) or (ExitCode.OK if all(sure for _, sure in found) else ExitCode.INCONCLUSIVE)
+        return _numbers(read, metrics, output, force)
     text = to_text(read, terminal=output == "-") if name == "text" else FORMATS[name](read)
     emit(text, output, force)
     return _code(read)
+
+
+def _numbers(runs: list[Run], metrics: tuple[str, ...], output: str, force: bool) -> int:
+    """A line for each number; an empty one for what has none, so that the others keep their places."""
+    asked = [(run, metric) for run in runs for metric in metrics]
+    found = [_tried(run, metric) for run, metric in asked]
+    errors = [error for _, _, error in found if error]
+    fatal = [error for error in errors if error.code == ExitCode.USAGE]
+    if fatal or len(errors) == len(asked):
+        raise (fatal or errors)[0]
+    for error in errors:
+        CONSOLE.error(error)
+    emit("".join(f"{text}\n" for text, _, _ in found), output, force)
+    return _code(runs) or (ExitCode.OK if all(sure for _, sure, _ in found) else ExitCode.INCONCLUSIVE)
+
+
+def _tried(run: Run, metric: str) -> tuple[str, bool, LandscapeError | None]:
+    try:
+        return *bare(run, metric), None
+    except LandscapeError as error:
+        return "", False, error
 
 
 def bare(run: Run, metric: str) -> tuple[str, bool]:
@@ -70,26 +92,43 @@ def bare(run: Run, metric: str) -> tuple[str, bool]:
         LandscapeError: there is no such metric, or it has no number (exit 3).
     """
     if metric in ("verdict", "verdict.kind") and run.tree["verdict"] is not None:
-        return plain(str(run.tree["verdict"]["kind"])), True
-    path, found = named(run.tree, metric)
+        kind = plain(str(run.tree["verdict"]["kind"]))
+        return kind, kind != "inconclusive"
+    try:
+        path, found = named(run.tree, metric)
+    except LandscapeError as error:
+        raise _unknown(run, metric, error) from None
     if found.value is None:
         hint = "landscape report without --metric shows what there is"
         raise LandscapeError(f"{run.file}: {path} has no number: {found.status}", hint, ExitCode.INCONCLUSIVE)
     if found.status != "ok":
         CONSOLE.note(f"{run.file}: {path} is {found.status}")
+    if found.bound != "exact":
+        CONSOLE.note(f"{run.file}: {path} is {'a lower' if found.bound == 'lower' else 'an upper'} bound")
     return repr(float(found.value)), found.status == "ok"
+
+
+def _unknown(run: Run, metric: str, error: LandscapeError) -> LandscapeError:
+    """Of a number that another run would have: what to do for it."""
+    part = metric.split(".")[0]
+    known = metric == part or found_key(metric) is not None
+    if part in run.tree and known and run.tree[part] is None:
+        return LandscapeError(f"{run.file}: {metric} is not measured", run.how(part), ExitCode.INCONCLUSIVE)
+    if metric == "learning_rate.stability":
+        return LandscapeError(f"{run.file}: {metric} is not measured", RATE, ExitCode.INCONCLUSIVE)
+    return LandscapeError(f"{run.file}: {error.message}", error.hint)
 
 
 def _code(runs: list[Run]) -> int:
     """3 if any run is unfinished or empty, or lacks what is asked for; each said."""
-    lacking = [(run.file, name) for run in runs for name in run.lacking]
-    for file, name in lacking:
-        CONSOLE.note(f"{file}: {name} is not measured: scan again with --only {MEASURED_WITH.get(name, name)}")
+    for run in runs:
+        for name in run.lacking:
+            CONSOLE.note(f"{run.file}: {name} is not measured: {run.how(name)}")
     unfinished = [run.file for run in runs if not run.profile.complete]
     for file in unfinished:
         CONSOLE.note(f"{file} is unfinished: rerun the command that `landscape info {file}` shows")
     empty = [run.file for run in runs for plane in run.profile.planes.values() if not _finite(plane)]
-    return ExitCode.INCONCLUSIVE if unfinished or empty or lacking else ExitCode.OK
+    return ExitCode.INCONCLUSIVE if unfinished or empty or any(run.lacking for run in runs) else ExitCode.OK
 
 
 def _finite(plane: PlaneRecord) -> bool:
@@ -97,7 +136,11 @@ def _finite(plane: PlaneRecord) -> bool:
 
 
 def analysed(
-    path: Path, confidence: float | None = None, sections: tuple[str, ...] = (), persistence: float = 0.0
+    path: Path,
+    confidence: float | None = None,
+    sections: tuple[str, ...] = (),
+    persistence: float = 0.0,
+    full: bool = False,
 ) -> Run:
     """A run file with its statistics, how wide its intervals are, and which parts of it are shown.
 
@@ -105,13 +148,13 @@ def analysed(
         LandscapeError: a confidence that is none, a part that there is not, or a file that cannot be read.
     """
     if confidence is not None and not 0 < confidence < 1:
-        raise LandscapeError(f"a confidence of {confidence:g} is none", "give a number between 0 and 1: 0.95")
+        raise LandscapeError(f"a confidence must lie between 0 and 1, not {confidence:g}", "give for example 0.95")
     if not 0 <= persistence < math.inf:
-        raise LandscapeError(f"a persistence of {persistence:g} is none", "give 0 or more, in units of the loss")
+        raise LandscapeError(f"a persistence must be 0 or more, not {persistence:g}", "give it in units of the loss")
     profile = store.load(path)
     tree = statistics(profile, persistence)
     shown = tree if confidence is None else with_intervals(profile, tree, confidence)
-    run = Run(str(path), profile, shown, sections)
+    run = Run(str(path), profile, shown, sections, full, confidence, persistence)
     for name in sections:
         if name not in run.parts:
             raise one_of("section of the report", name, run.parts)

@@ -51,7 +51,7 @@ class Scan:
         with listening(stop):
             ready = derived.ready(loaded, stop)
         if not ready:
-            CONSOLE.note(f"stopped by {stop.why}: the directions are not computed yet, and no part of them is kept")
+            CONSOLE.note(f"stopped: {stop.why}: the directions are not computed yet, and no part of them is kept")
             CONSOLE.note(f"again: {shlex.join(CONSOLE.argv)}")
             return stop.code or ExitCode.INTERRUPTED
         planes = load_planes(self.job, loaded, store.READERS, derived.vectors)
@@ -253,7 +253,7 @@ class Scan:
         done, total = profile.done
         if unfinished or not all(profile.planes[plane.name].complete for plane in wanted):
             left = f", {' and '.join(unfinished)} not measured (no part of it is kept)" if unfinished else ""
-            CONSOLE.note(f"stopped by {stop.why}: {done} of {total} points are in {self.path.name}{left}")
+            CONSOLE.note(f"stopped: {stop.why}: {done} of {total} points are in {self.path.name}{left}")
             kept = self.force in unfinished and profile.sections[self.force].complete
             CONSOLE.note(f"resume: {shlex.join(CONSOLE.argv if kept else profile.provenance.argv)}")
             return stop.code or ExitCode.INTERRUPTED

@@ -28,17 +28,30 @@ def to_ndjson(runs: list[Run]) -> str:
 
 
 def run_as_json(run: Run) -> dict[str, Any]:
-    """One run: its file, provenance, tree of statistics, and under `comparison` what they may be held against."""
+    """One run: its file, provenance, what was asked for, tree of statistics, how each section was measured, and under
+    `comparison` what decides whether numbers may be held against another run's.
+
+    `not_measured` says of every part that is null what to do for it.
+    """
     subject = {
         "conditions": conditions(run.profile),
         "samples": samples(run.profile),
         "groups": groups(run.profile),
         "unfinished": unfinished(run.profile),
     }
+    asked = {"confidence": run.confidence, "persistence": run.persistence or None}
+    parts = {n: s for n, s in run.profile.sections.items() if run.shows(n)}
+    sections = {
+        n: {"complete": s.complete, "settings": dict(s.settings), "facts": dict(s.facts)} for n, s in parts.items()
+    }
+    lacking = {name: run.how(name) for name, branch in run.shown.items() if branch is None}
     return {
         "file": run.file,
         "provenance": provenance_as_json(run.profile),
+        **{name: value for name, value in asked.items() if value is not None},
         **plain_values(run.shown),
+        "sections": plain_values(sections),
+        "not_measured": lacking,
         "comparison": plain_values(subject),
     }
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from landscape_cli.report.run import Run, Table
-from landscape_cli.report.tables import heading, tables
+from landscape_cli.report.tables import closing, heading, tables
 
 
 def to_markdown(runs: list[Run]) -> str:
-    """One section per run, one table per section."""
-    return "\n".join(_run(run) for run in runs)
+    """One section per run, one table per part; below them what the signs mean."""
+    return "\n".join([*map(_run, runs), *(f"{escaped(line)}\n" for line in closing(runs))])
 
 
 def _run(run: Run) -> str:
@@ -18,7 +18,8 @@ def _run(run: Run) -> str:
 def _table(table: Table) -> str:
     head = f"| {' | '.join(table.columns)} |\n|{'---|' * len(table.columns)}"
     rows = [f"| {' | '.join(escaped(cell) for cell in row)} |" for row in table.rows]
-    return "\n".join([f"### {escaped(table.title)}", "", head, *rows, "", escaped(table.note), ""])
+    note = [escaped(table.note), ""] if table.note else []
+    return "\n".join([f"### {escaped(table.title)}", "", *([head, *rows, ""] if rows else []), *note])
 
 
 def escaped(text: str) -> str:

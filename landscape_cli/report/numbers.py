@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from landscape_cli.analyse.rounding import rounded, short
 from landscape_cli.profile import Estimate
 from landscape_cli.report.intervals import Ranged
 
@@ -21,23 +22,11 @@ def estimate_text(estimate: Estimate) -> str:
     if not math.isfinite(value):
         return f"{sign}{value}{why}"
     if error is None or error == 0:
-        return f"{sign}{value:.5g}{why}"
+        return f"{sign}{short(value)}{why}"
     if not isinstance(estimate, Ranged) or estimate.low is None or estimate.high is None:
         return sign + " ± ".join(rounded(value, error)) + why
     middle, low, high = (rounded(number, error)[0] for number in (value, estimate.low, estimate.high))
     return f"{sign}{middle} [{low}, {high}]{why}"
-
-
-def rounded(value: float, error: float) -> tuple[str, str]:
-    """Both to two significant digits of the error; in scientific notation where that is shorter."""
-    if not 1e-4 <= max(abs(value), error) < 1e7:
-        power = math.floor(math.log10(max(abs(value), error)))
-        whole, part = rounded(value / 10.0**power, error / 10.0**power)
-        return f"{whole}e{power:+03d}", f"{part}e{power:+03d}"
-    decimals = max(0, 1 - math.floor(math.log10(error)))
-    if decimals > 15:
-        return f"{value:.15g}", f"{error:.2g}"
-    return f"{value:.{decimals}f}", f"{error:.{decimals}f}"
 
 
 def plain(text: str) -> str:

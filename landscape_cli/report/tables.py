@@ -2,25 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from landscape_cli.analyse.neighbourhood import RESCALING
 from landscape_cli.analyse.paths import ITSELF, flatten
-from landscape_cli.profile import Estimate, called
+from landscape_cli.report.brief import brief
 from landscape_cli.report.critical import critical_tables
 from landscape_cli.report.headline import headline
-from landscape_cli.report.legend import SLICE, gloss
+from landscape_cli.report.legend import gloss, unit
+from landscape_cli.report.meaning import EVIDENCE, SLICE
 from landscape_cli.report.numbers import plain
+from landscape_cli.report.planes import centre_table, plane_table
 from landscape_cli.report.run import Run, Table
+
+COLUMNS = ("metric", "value", "unit", "what it is")
 
 
 def tables(run: Run) -> list[Table]:
-    """The headline, the centre, what is measured at the checkpoint, the planes, self-checks; or some of them."""
-    measured = [*[_section(run, name) for name in run.measured], *_blocks(run)]
-    planes = [table for name in run.profile.planes for table in (_plane(run, name), *critical_tables(run, name))]
-    made = [*headline(run), _centre(run), *measured, *planes, _checks(run)]
-    return [table for table in made if run.shows(table)]
+    """The headline, the centre, what is measured at the checkpoint, the planes, self-checks; or some of them.
+
+    In short, unless a part is asked for or all of them in full.
+    """
+    made = [headline(run), *(_full(run) if run.full or run.sections else brief(run))]
+    return [table for table in made if run.shows(table.section)]
+
+
+def _full(run: Run) -> list[Table]:
+    """Every number."""
+    measured = [table for name in run.measured for table in SECTIONS[name](run, name)]
+    planes = [table for name in run.profile.planes for table in (plane_table(run, name), *critical_tables(run, name))]
+    return [centre_table(run), *measured, *planes, _checks(run)]
+
+
+def closing(runs: list[Run]) -> list[str]:
+    """What is said once below all runs: what the signs mean, what is known of such numbers, where there is more."""
+    confidence = next((run.confidence for run in runs if run.confidence is not None), None)
+    width = (
+        "± is one standard error" if confidence is None else f"[low, high] holds the truth {confidence:.4g} of the time"
+    )
+    planes = any(run.shows(f"planes.{name}") for run in runs for name in run.profile.planes)
+    sharp = any(run.shows(name) and run.tree[name] for run in runs for name in ("hessian", "sharpness", "verdict"))
+    full = "" if all(run.full or run.sections for run in runs) else "; --full shows every number"
+    signs = f"{width}; a number without it has none or none is known. ≥, ≤: a lower, an upper bound."
+    more = f"landscape explain NAME says more{full}."
+    known = " ".join([*[EVIDENCE] * sharp, *[SLICE, DRAWN] * planes])
+    return [line for line in (" ".join([signs, *[PERSISTENCE] * planes, more]), known) if line]
+
+
+PERSISTENCE = (
+    "Persistence: depth of a minimum (height of a maximum) up to the saddle where a deeper (higher) one takes over."
+)
+DRAWN = "Planes depend on the directions drawn: compare those of one recipe."
 
 
 def heading(run: Run) -> str:
@@ -35,40 +68,47 @@ def heading(run: Run) -> str:
     return plain(f"{run.file}: {moved}, {provenance.dtype} on {provenance.device}{share}")
 
 
-def _centre(run: Run) -> Table:
-    splits = run.tree["centre"]
-    flat = {split: dict(flatten(values)) for split, values in splits.items()}
-    names = list(dict.fromkeys(path for values in flat.values() for path in values))
-    rows = [(plain(n), *[run.cell(v.get(n)) for v in flat.values()], gloss(f"centre.{n}")) for n in names]
-    counts = ", ".join(f"{plain(name)} {values['samples']} samples" for name, values in splits.items())
-    return Table("Centre: the checkpoint", ("metric", *map(plain, splits), "what it is"), rows, counts, "centre")
-
-
-SECTION_TREES = {"gradient": ("gradient",), "hessian": ("hessian", "learning_rate")}  # what a section is shown as
-
-
-def _section(run: Run, name: str) -> Table:
-    """What was measured at the checkpoint in all its parameters; single layers where they vanish or explode."""
-    if name == "sharpness":
-        return _sharpness(run)
-    section = run.profile.sections[name]
-    flat = dict(flatten({tree: run.tree[tree] for tree in SECTION_TREES[name]}))
-    rows = [(path, run.cell(value), gloss(path)) for path, value in flat.items() if ".per_layer." not in path]
-    facts = section.facts
-    told = [f"{facts.get('samples', '?')} samples of {section.settings.get('split', '?')}"]
-    if name == "gradient":
-        told.append(f"critical, no step down the gradient up to 0.01·‖θ‖ matters: {run.tree[name]['critical']}")
-        told.append(f"per-sample gradients: {facts.get('per_sample', '?')}")
-        told += [
-            f"{kind}: {', '.join(names)}" for kind in ("vanishing", "exploding") if (names := run.tree[name][kind])
-        ]
-    else:
-        told.append(f"{facts.get('products', '?')} products by {facts.get('route', '?')}, {facts.get('dtype', '?')}")
-        told += [f"no bound for Adam: {why}" for why in [facts.get("adam")] if why]
-    told += section.texts("notes")
-    told += [f"out of time: {part}" for part in section.texts("out_of_time")]
+def _section(run: Run, name: str) -> list[Table]:
+    """What was measured at the checkpoint in all its parameters."""
+    told = [*SAID[name](run), *_notes(run, name)]
     title = f"{name.capitalize()} at the checkpoint"
-    return Table(title, ("metric", "value", "what it is"), rows, plain("; ".join(told)), name)
+    return [Table(title, COLUMNS, rows_of(run, name), plain("; ".join(told)), name)]
+
+
+def _hessian(run: Run, name: str) -> list[Table]:
+    """With the step sizes that follow, and the blocks of single parameter tensors where they were asked for."""
+    why = run.profile.sections[name].facts.get("adam")
+    told = plain(f"no bound for Adam: {why}") if why else ""
+    rates = Table("Learning rate", COLUMNS, rows_of(run, "learning_rate"), told, "learning_rate")
+    return [*_section(run, name), *_blocks(run), rates]
+
+
+def rows_of(run: Run, tree: str) -> list[tuple[str, ...]]:
+    """Metric, unit, value and gloss of a branch; not of single layers."""
+    flat = dict(flatten({tree: run.tree[tree]}))
+    return [(p, run.cell(value), unit(p), gloss(p)) for p, value in flat.items() if ".per_layer." not in p]
+
+
+def _of_gradient(run: Run) -> list[str]:
+    tree, facts = run.tree["gradient"], run.profile.sections["gradient"].facts
+    told = [f"does a step down the gradient still help: {HELPS.get(tree['critical'], tree['critical'])}"]
+    told.append(f"per-sample gradients: {facts.get('per_sample', '?')}")
+    return told + [f"{kind}: {', '.join(tree[kind])}" for kind in ("vanishing", "exploding") if tree[kind]]
+
+
+HELPS = {"yes": "no", "no": "yes"}  # a gradient that is critical is one that no step down helps
+
+
+def _of_hessian(run: Run) -> list[str]:
+    facts = run.profile.sections["hessian"].facts
+    return [f"{facts.get('products', '?')} products by {facts.get('route', '?')}, {facts.get('dtype', '?')}"]
+
+
+def _notes(run: Run, name: str) -> list[str]:
+    """How many samples, what it said when it was measured, what it had no time for."""
+    section = run.profile.sections[name]
+    told = [f"{section.facts.get('samples', '?')} samples of {section.settings.get('split', '?')}"]
+    return told + section.texts("notes") + [f"out of time: {part}" for part in section.texts("out_of_time")]
 
 
 def _blocks(run: Run) -> list[Table]:
@@ -79,29 +119,34 @@ def _blocks(run: Run) -> list[Table]:
     ]
     columns = ("parameter tensor", "λ₁ of its block", "trace of its block", "residual of λ₁")
     cells = [tuple(map(run.cell, row)) for row in rows]
-    return [Table("Hessian by parameter tensor", columns, cells, "loss/parameter²", "hessian")] if rows else []
+    made = Table("Hessian by parameter tensor", columns, cells, "in loss/parameter²", "hessian", gloss=0)
+    return [made] if rows else []
 
 
-def _sharpness(run: Run) -> Table:
+def _sharpness(run: Run, name: str) -> list[Table]:
     """How far the loss rises around the checkpoint, with the size of each neighbourhood and what a rescaling does."""
     section, tree = run.profile.sections["sharpness"], run.tree["sharpness"]
     boxes = {f"keskar.{i}": box for i, box in enumerate(tree["keskar"])}
     rows = []
-    for name, entry in {**tree, **boxes, "keskar": {}}.items():
-        for path, value in flatten({f"sharpness.{name}": entry}):
-            size = _size_of(entry) if path == f"sharpness.{name}" else ""
-            rows.append((path + size, run.cell(value), f"{gloss(path)}; survives ReLU rescaling: {entry[RESCALING]}"))
+    for measure, entry in {**tree, **boxes, "keskar": {}}.items():
+        for path, value in flatten({f"sharpness.{measure}": entry}):
+            size = _size_of(entry) if path == f"sharpness.{measure}" else ""
+            survives = f"survives ReLU rescaling: {entry[RESCALING]}"
+            rows.append((path + size, run.cell(value), unit(path), f"{gloss(path)}; {survives}"))
     asked, facts = section.settings, section.facts
-    told = [f"{facts.get('samples', '?')} samples of {asked.get('split', '?')}"]
-    told.append(f"{asked.get('draws', '?')} pairs of random perturbations")
+    told = [f"{asked.get('draws', '?')} pairs of random perturbations"]
     told.append(f"maxima over {asked.get('starts', '?')} starts of {asked.get('ascent', '?')} steps")
     told += [f"{zeros} parameters are 0, which no σ or ρ in proportion moves"] if (zeros := facts.get("zeros")) else []
-    told += section.texts("notes")
-    told += [f"out of time: {part}" for part in section.texts("out_of_time")]
-    columns = ("metric", "value", "what it is")
-    return Table("Sharpness at the checkpoint", columns, rows, plain("; ".join(told)), "sharpness")
+    note = plain("; ".join([*told, *_notes(run, name)]))
+    return [Table("Sharpness at the checkpoint", COLUMNS, rows, note, "sharpness")]
 
 
+SECTIONS: dict[str, Callable[[Run, str], list[Table]]] = {
+    "gradient": _section,
+    "hessian": _hessian,
+    "sharpness": _sharpness,
+}
+SAID: dict[str, Callable[[Run], list[str]]] = {"gradient": _of_gradient, "hessian": _of_hessian}
 SIZES = {"sigma": "σ", "rise": "rise", "rho": "ρ", "eta": "η", "eps": "ε"}  # of a neighbourhood, as rows show them
 
 
@@ -110,65 +155,7 @@ def _size_of(entry: Mapping[str, Any]) -> str:
     return f" ({', '.join(sizes)})" if sizes else ""
 
 
-def _plane(run: Run, name: str) -> Table:
-    splits = run.tree["planes"][name]
-    flat = {split: dict(flatten(values)) for split, values in splits.items()}
-    paths = list(dict.fromkeys(p for values in flat.values() for p in values if not p.startswith(ELSEWHERE)))
-    extras = _extras(next(iter(splits.values())))
-    rows = [
-        (path + extras.get(path, ""), *[run.cell(values.get(path)) for values in flat.values()], gloss(path))
-        for path in paths
-    ]
-    record = run.profile.planes[name]
-    recipe = " × ".join(_recipe(r) for r in record.directions)
-    size = " × ".join(str(len(axis)) for axis in record.surface.axes)
-    lowest = ", ".join(_lowest(split, values) for split, values in splits.items())
-    first = next(iter(splits.values()))
-    delta, window = first["basin"]["delta"], " × ".join(f"±{w:.3g}" for w in first["curvature"]["plane"]["window"])
-    title = plain(f"Plane {name}: {size} points, {recipe}, batch norm {record.settings.get('batchnorm')}")
-    return Table(
-        title,
-        ("metric", *map(plain, splits), "what it is"),
-        rows,
-        f"{lowest}. δ = {delta}; {_levels(run, first)}. Curvature of {window}. {SLICE}",
-        name,
-    )
-
-
-ELSEWHERE = ("basin.levels.", "critical_points.", "merge_tree.")  # shown below the table, or in one of their own
-
-
-def _levels(run: Run, tree: Mapping[str, Any]) -> str:
-    """How far the basin reaches at every δ, of the first split."""
-    levels = tree["basin"]["levels"]
-    name = "radius_mean" if "radius_mean" in levels[0] else "right"
-    reach = ", ".join(f"{run.cell(level[name])} (δ = {level['delta']:g})" for level in levels)
-    return f"{name.replace('_', ' ')} {reach}"
-
-
-def _recipe(recipe: Mapping[str, Any]) -> str:
-    seed = "" if recipe.get("seed") is None else f" seed {recipe['seed']}"
-    value, residual = recipe.get("eigenvalue"), recipe.get("residual")
-    known = isinstance(value, float) and isinstance(residual, float)
-    eigenvalue = f" λ = {value:.5g} ± {residual:.1g}" if known else ""
-    return f"{called(recipe)}{seed}{eigenvalue} ({recipe.get('normalize')})"
-
-
-def _lowest(split: str, values: Mapping[str, Any]) -> str:
-    found = values["surface"]["min"]
-    if isinstance(found, Estimate):
-        return plain(f"{split}: no lowest point")
-    y = "" if found["y"] is None else f", {found['y']:.4g}"
-    border = ", on the window's border" if found["at_border"] else ""
-    return plain(f"{split}: lowest at ({found['x']:.4g}{y}){border}")
-
-
-def _extras(tree: Mapping[str, Any]) -> dict[str, str]:
-    """What a row's name must add: the ε of each box."""
-    return {f"sharpness.plane_eps.{i}": f" (ε = {e['eps']})" for i, e in enumerate(tree["sharpness"]["plane_eps"])}
-
-
 def _checks(run: Run) -> Table:
     rows = [("ok" if check["ok"] else "LOOK", plain(str(check["text"]))) for check in run.tree["checks"]]
     notes = [("note", plain(note)) for note in run.profile.provenance.notes]
-    return Table("Self-checks", ("", "what was checked"), rows + notes, section="checks")
+    return Table("Self-checks", ("", "what was checked"), rows + notes, section="checks", spare=False)
