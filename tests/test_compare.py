@@ -24,10 +24,10 @@ from landscape_cli.analyse.compare import COMPARED, Change, apart, compare, orde
 from landscape_cli.analyse.gate import CONFIDENCE
 from landscape_cli.analyse.hessian import hessian_statistics
 from landscape_cli.analyse.neighbourhood import sharpness_statistics
-from landscape_cli.analyse.subject import Subject
 from landscape_cli.cli.main import main
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Estimate
+from landscape_cli.report.legend import LEGEND, legend_key
 from landscape_cli.section import Section
 
 Capture = pytest.CaptureFixture[str]
@@ -323,6 +323,5 @@ def test_all_is_every_number_with_an_error(tmp_path: Path, capsys: Capture) -> N
     assert found == ["hessian.top.0", "hessian.top.1"]
 
 
-def test_what_is_compared_by_default_has_one_place() -> None:
-    assert len(set(COMPARED)) == len(COMPARED)
-    assert isinstance(subject(), Subject)
+def test_every_metric_compared_by_default_is_explained() -> None:
+    assert all(legend_key(name) in LEGEND for name in COMPARED if name != "verdict.kind")

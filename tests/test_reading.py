@@ -18,7 +18,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from runs import document, subject
-from test_report_parts import Capture, made, printed
+from test_report_command import Capture, printed
+from test_report_parts import made
 
 from landscape_cli import store
 from landscape_cli.analyse.gate import Outcome, Rule, judge
@@ -239,7 +240,8 @@ def test_only_utf_8_is_read(encoding: str, tmp_path: Path, capsys: Capture) -> N
 
 
 def test_a_newer_format_says_what_to_install() -> None:
-    for runs in ([], "of another shape", document(subject(Estimate.of(5.0)))["runs"]):
+    shapes: tuple[Any, ...] = ([], "of another shape", document(subject(Estimate.of(5.0)))["runs"])
+    for runs in shapes:
         with pytest.raises(LandscapeError, match="format 2, newer than 1") as error:
             read_report(edited(format_version=2, runs=runs), "x")
         assert "install" in error.value.hint

@@ -21,13 +21,18 @@ def named(
         LandscapeError: there is no such statistic; the nearest is named, of `others` too.
     """
     found = dict(numbers(dict(tree))) if known is None else known
-    for path in _meant(tree, name):
-        for candidate in (path, f"{path}.0"):
-            if candidate in found:
-                return candidate, found[candidate]
+    path = full_path(tree, name, found)
+    if path is not None:
+        return path, found[path]
     near = difflib.get_close_matches(name, {*_short(tree, found), *others}, n=3)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     raise LandscapeError(f"unknown metric: {name}", f"{meant}landscape report RUN --format csv shows the name of each")
+
+
+def full_path(tree: Mapping[str, Any], name: str, known: Mapping[str, Estimate]) -> str | None:
+    """The full path of the number that a name means; None where there is no such number."""
+    candidates = (candidate for path in _meant(tree, name) for candidate in (path, f"{path}.0"))
+    return next((candidate for candidate in candidates if candidate in known), None)
 
 
 def _meant(tree: Mapping[str, Any], name: str) -> Iterator[str]:
