@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from runs import GROUPS, SAMPLES, subject, written
+from runs import SAMPLES, subject, written
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.comparable import difference_error, unlike
@@ -356,5 +359,13 @@ def test_a_baseline_that_cannot_be_compared_is_refused_by_name(tmp_path: Path, c
     assert "1 inconclusive, 1 passed" in out
 
 
-def test_groups_of_a_made_run_are_as_stated() -> None:
-    assert subject().groups == {"hessian": GROUPS}
+@pytest.mark.parametrize("command", [["gate", "--max", f"{TOP}=10"], ["compare", "other.json"], ["gate", "--help"]])
+def test_neither_imports_what_a_scan_needs(command: list[str], tmp_path: Path) -> None:
+    for name in ("run", "other"):
+        written(tmp_path / f"{name}.json", subject(Estimate.of(5.0, 0.1)))
+    code = "import sys; from landscape_cli.cli.main import main; code = main(sys.argv[1:])\n"
+    code += "sys.exit(code or [m for m in ('torch', 'safetensors', 'rich', 'scipy') if m in sys.modules] or 0)"
+    typed = [sys.executable, "-c", code, command[0], "run.json", *command[1:]]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    done = subprocess.run(typed, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

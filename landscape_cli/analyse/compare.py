@@ -9,7 +9,6 @@ from landscape_cli.analyse.comparable import difference_error, unlike
 from landscape_cli.analyse.gate import CONFIDENCE, REACHED, UNDECIDED, interval
 from landscape_cli.analyse.paths import flatten
 from landscape_cli.analyse.subject import Subject
-from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Estimate
 
 # What is compared unless told: what stands for a run, the full space first.
@@ -136,12 +135,7 @@ def _paths(runs: Sequence[Subject], metrics: Sequence[str]) -> list[str]:
 
 def _resolved(run: Subject, metric: str) -> str | None:
     metric = "verdict.kind" if metric == "verdict" else metric
-    if metric in run.words:
-        return metric
-    try:
-        return run.named(metric)[0]
-    except LandscapeError:
-        return None
+    return metric if metric in run.words else run.path(metric)
 
 
 def _value(run: Subject, path: str) -> Estimate | str | None:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from landscape_cli.analyse.comparable import difference_error, unlike
 from landscape_cli.analyse.jackknife import SIGMAS, student
 from landscape_cli.analyse.subject import SECTION_PARTS, Subject
-from landscape_cli.errors import ExitCode, LandscapeError
+from landscape_cli.errors import ExitCode
 from landscape_cli.profile import MAX_GROUPS, Estimate
 
 Kind = Literal["max", "min", "max_increase", "max_decrease", "require"]
@@ -140,12 +140,12 @@ def _required(rule: Rule, run: Subject) -> Outcome:
 
 def _known(metric: str, run: Subject) -> Known | Unknown:
     """A finished run's finite, converged number."""
-    try:
-        path, found = run.named(metric)
-    except LandscapeError:
+    path = run.path(metric)
+    if path is None:
         part = run.part(metric)
         missing = part in SECTION_PARTS and run.tree.get(metric.split(".")[0]) is None
         return Unknown(f"not measured: {run.command(part)}" if missing else "the run has no such number")
+    found = run.numbers[path]
     if run.pending(path):
         return Unknown(f"unfinished: {run.command(run.part(path))}", found)
     if found.status != "ok" or found.value is None or not math.isfinite(found.value):

@@ -33,6 +33,12 @@ def named(
     raise LandscapeError(f"unknown metric: {name}", f"{meant}landscape report RUN --format csv shows the name of each")
 
 
+def full_path(tree: Mapping[str, Any], name: str, known: Mapping[str, Estimate]) -> str | None:
+    """The full path of the number that a name means; None where there is no such number."""
+    candidates = (candidate for path in _meant(tree, name) for candidate in (path, f"{path}.0"))
+    return next((candidate for candidate in candidates if candidate in known), None)
+
+
 def _meant(tree: Mapping[str, Any], name: str) -> Iterator[str]:
     """The full paths that a name may stand for, the likeliest first."""
     yield name

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from landscape_cli.analyse.comparable import BRANCHES, conditions
-from landscape_cli.analyse.names import named
+from landscape_cli.analyse.names import full_path, named
 from landscape_cli.analyse.paths import numbers, words
 from landscape_cli.analyse.statistics import statistics
 from landscape_cli.profile import Estimate, Profile
@@ -47,6 +47,10 @@ class Subject:
     def numbers(self) -> dict[str, Estimate]:
         """Its numbers by their full paths."""
         return dict(numbers(dict(self.tree)))
+
+    def path(self, name: str) -> str | None:
+        """The full path of the number that a name means; None where the run has none."""
+        return full_path(self.tree, name, self.numbers)
 
     def named(self, name: str, others: Iterable[str] = ()) -> tuple[str, Estimate]:
         """The full path and the number that a name means.

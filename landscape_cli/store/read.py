@@ -97,8 +97,8 @@ def _read_profile(file: h5py.File) -> Profile:
 
 def _read_section(name: str, group: h5py.Group) -> Section:
     """A section whose arrays are all there and of lengths that go together, or none of them."""
-    known = SECTION_ARRAYS[name]
-    arrays = {key: array(group, key, len(axes)) for key, (axes, _, _) in known.items() if key in group}
+    known, held = SECTION_ARRAYS[name], set(group)
+    arrays = {key: array(group, key, len(axes)) for key, (axes, _, _) in known.items() if key in held}
     optional = {key: row for row in OPTIONAL_ARRAYS for key in row}
     needed = [key for key in known if key not in optional or any(k in arrays for k in optional[key])]
     missing = [key for key in needed if key not in arrays]
