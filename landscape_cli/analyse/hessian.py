@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape_cli.analyse.jackknife import estimate, of_draws, stderr, without_each
+from landscape_cli.analyse.jackknife import draw_shares, estimate, joined, of_draws, stderr, without_each
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Floats
 from landscape_cli.section import Section
@@ -119,7 +119,7 @@ def _trace(arrays: Any) -> Estimate:
     if "trace_exact" not in arrays:
         return Estimate.missing("not measured")
     residuals = arrays["trace_residuals"]
-    return Estimate.of(float(arrays["trace_exact"]) + float(residuals.mean()), of_draws(residuals))
+    return joined(float(arrays["trace_exact"]) + float(residuals.mean()), draw_shares(residuals))
 
 
 def _frobenius(arrays: Any) -> Estimate:
@@ -144,7 +144,7 @@ def _layers(section: Section) -> dict[str, Any]:
             {
                 "name": name,
                 "top": {ITSELF: _known(float(top), bool(converged)), "residual": float(residual)},
-                "trace": Estimate.of(float(traces.mean()), of_draws(traces)),
+                "trace": joined(float(traces.mean()), draw_shares(traces)),
             }
             for name, top, converged, residual, traces in rows
         ]

@@ -142,11 +142,28 @@ def half_estimate(value: float, replicates: Floats, bound: Bound = "exact") -> E
     return found if found.stderr is None else replace(found, shares=shares)
 
 
+def draw_shares(values: Floats) -> Floats:
+    """(n,) draws -> each one's share of their mean's standard error; none of fewer than two.
+
+    The error is that of few independent draws, widened so that three of it are Student's interval.
+    """
+    count = len(values)
+    if count < 2:
+        return np.empty(0)
+    shares: Floats = (values - values.mean()) / math.sqrt(count * (count - 1)) * student(count - 1) / SIGMAS
+    return shares
+
+
 def of_draws(values: Floats) -> float | None:
-    """The standard error of a mean of few independent draws, widened so that three of it are Student's interval."""
-    if len(values) < 2:
-        return None
-    return float(values.std(ddof=1) / np.sqrt(len(values))) * student(len(values) - 1) / SIGMAS
+    """The standard error of a mean of few independent draws."""
+    return float(np.linalg.norm(draw_shares(values))) if len(values) > 1 else None
+
+
+def joined(value: float, *shares: Floats) -> Estimate:
+    """A statistic whose error has several sources, from the shares of each; without an error where there are none."""
+    together = np.concatenate(shares)
+    found = Estimate.of(value, float(np.linalg.norm(together)) if len(together) else None)
+    return found if found.stderr is None else replace(found, shares=together)
 
 
 def sure(sizes: Floats) -> float:

@@ -23,10 +23,9 @@ def named(
         LandscapeError: there is no such statistic; the nearest is named, of `others` too.
     """
     found = dict(numbers(dict(tree))) if known is None else known
-    for path in _meant(tree, name):
-        for candidate in (path, f"{path}.0"):
-            if candidate in found:
-                return candidate, found[candidate]
+    path = full_path(tree, name, found)
+    if path is not None:
+        return path, found[path]
     short = [*_short(tree, found), *others]
     near = [path for path in short if path.partition(".")[2] == name][:3] or difflib.get_close_matches(name, short, n=3)
     meant = f"did you mean {' or '.join(near)}? " if near else ""

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from landscape_cli.analyse import jackknife
-from landscape_cli.analyse.jackknife import of_draws, stderr, without_each
+from landscape_cli.analyse.jackknife import draw_shares, estimate, joined, without_each
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import TOLERANCE, Estimate, Floats
 from landscape_cli.section import Section
@@ -63,19 +63,22 @@ def _weighted(groups: Floats, sizes: Floats) -> Floats:
 
 def _mean_rise(rises: Floats, sizes: Floats) -> Estimate:
     """The mean over draws and samples of rises (draws, G)."""
-    return Estimate.of(float(_weighted(rises, sizes).mean()), _crossed_error(rises, sizes))
+    value = float(_weighted(rises, sizes).mean())
+    return joined(value, *_crossed(rises, sizes)) if np.isfinite(rises).all() else Estimate.of(value)
 
 
-def _crossed_error(rises: Floats, sizes: Floats) -> float | None:
-    """Of the mean over draws and samples: the errors of both, added in squares.
+def _crossed(rises: Floats, sizes: Floats) -> tuple[Floats, Floats]:
+    """The shares of samples and draws in the error of a mean over both.
 
     What varies with both is in either, so that the error is too large, by √2 at most.
     """
-    if not np.isfinite(rises).all():
-        return None
-    over_samples = stderr(without_each(rises.mean(0), sizes), sizes) or 0.0
-    over_draws = of_draws(_weighted(rises, sizes)) or 0.0
-    return float(np.hypot(over_draws, over_samples))
+    over_samples = estimate(0.0, without_each(rises.mean(0), sizes), sizes).shares
+    return np.empty(0) if over_samples is None else over_samples, draw_shares(_weighted(rises, sizes))
+
+
+def _crossed_error(rises: Floats, sizes: Floats) -> float | None:
+    """The error of that mean."""
+    return float(np.linalg.norm(np.concatenate(_crossed(rises, sizes)))) if np.isfinite(rises).all() else None
 
 
 def _average_adaptive(section: Section) -> dict[str, Any]:

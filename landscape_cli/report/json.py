@@ -8,9 +8,9 @@ from dataclasses import asdict
 from typing import Any
 
 from landscape_cli.analyse.comparable import conditions
-from landscape_cli.analyse.paths import ITSELF
+from landscape_cli.analyse.paths import ITSELF, flatten
 from landscape_cli.analyse.subject import groups, samples, unfinished
-from landscape_cli.profile import Estimate, Profile
+from landscape_cli.profile import Estimate, Floats, Profile
 from landscape_cli.report.run import Run
 
 FORMAT_VERSION = 1
@@ -38,6 +38,7 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "samples": samples(run.profile),
         "groups": groups(run.profile),
         "unfinished": unfinished(run.profile),
+        "shares": {path: _written(e.shares) for path, e in flatten(run.shown) if e.shares is not None},
     }
     asked = {"confidence": run.confidence, "persistence": run.persistence or None}
     parts = {n: s for n, s in run.profile.sections.items() if run.shows(n)}
@@ -54,6 +55,11 @@ def run_as_json(run: Run) -> dict[str, Any]:
         "not_measured": lacking,
         "comparison": plain_values(subject),
     }
+
+
+def _written(shares: Floats) -> str:
+    """The shares of an estimate's error, to the last digit, in one line."""
+    return " ".join(repr(float(share)) for share in shares)
 
 
 def provenance_as_json(profile: Profile) -> Any:

@@ -74,6 +74,7 @@ BESIDE: dict[str, Meaning] = {
     "confidence": Meaning("1", "how often an interval from low to high holds the truth, where asked for"),
     "persistence": Meaning("loss", "the persistence below which critical points are left out, where asked for"),
     "sections": Meaning("word", "of each section whether it is complete, its settings, and how it was measured"),
+    "comparison": Meaning("word", "what decides whether numbers may be held against another run's"),
     "not_measured": Meaning("word", "of each part that is null what to do for it"),
     "checks.name": Meaning("word", "which self-check"),
     "checks.ok": Meaning("0 or 1", "whether it passed"),

@@ -8,16 +8,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, TypeVar, get_args
 
+import numpy as np
+
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.analyse.statistics import HEADS
 from landscape_cli.analyse.subject import Subject
 from landscape_cli.errors import LandscapeError
-from landscape_cli.profile import Bound, Estimate, Status
+from landscape_cli.profile import Bound, Estimate, Floats, Status
 from landscape_cli.report.json import FORMAT_VERSION
 
 FIELDS = ("value", "stderr", "status", "bound", "low", "high")
 MAX_BYTES = 256 << 20
 STDIN = "stdin"  # the source of what was piped: its runs keep the names they had
+MAX_SHARES = 1 << 16  # of one error
 DEPTH = 32  # of a tree: more than any report has
 T = TypeVar("T")
 
@@ -66,7 +69,7 @@ def _subject(run: Mapping[str, Any], source: str) -> Subject:
     argv = provenance.get("argv", [])
     return Subject(
         _text(run.get("file", source), source),
-        _statistics(run, conditions, source),
+        _with_shares(_statistics(run, conditions, source), _mapping(about.get("shares", {}), source), source),
         {branch: _mapping(what, source) for branch, what in conditions.items()},
         _counts(about["samples"], source),
         _counts(about["groups"], source),
@@ -101,6 +104,8 @@ def _tree(value: Any, source: str, depth: int = 0) -> Any:
         if not number:
             return inner
         return {**inner, ITSELF: _estimate(value, source)} if inner else _estimate(value, source)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        _number(value, source)
     return [_tree(part, source, depth + 1) for part in value] if isinstance(value, list) else value
 
 
@@ -112,6 +117,32 @@ def _estimate(found: Mapping[str, Any], source: str) -> Estimate:
     if status == "ok" and value is None:
         raise _none(source, "it holds a number without a value whose status is ok")
     return Estimate(value, error, status, bound)
+
+
+def _with_shares(tree: Any, shares: Mapping[str, Any], source: str, path: str = "") -> Any:
+    """The tree, its estimates with their shares by their paths."""
+    if isinstance(tree, Estimate):
+        return replace(tree, shares=_shares(shares[path], tree, source)) if path in shares else tree
+    if isinstance(tree, list):
+        return [_with_shares(part, shares, source, f"{path}.{i}") for i, part in enumerate(tree)]
+    if not isinstance(tree, dict):
+        return tree
+    return {
+        name: _with_shares(part, shares, source, path if name == ITSELF else f"{path}.{name}".lstrip("."))
+        for name, part in tree.items()
+    }
+
+
+def _shares(value: Any, found: Estimate, source: str) -> Floats:
+    """Numbers whose root of summed squares is no more than the error."""
+    try:
+        shares = np.array([float(word) for word in _text(value, source).split()[:MAX_SHARES]])
+    except ValueError:
+        shares = np.array([math.nan])
+    with np.errstate(over="ignore"):
+        if not float(np.linalg.norm(shares)) <= (found.stderr or 0.0) * (1 + 1e-6):
+            raise _none(source, "it splits an error into shares that do not make it")
+    return shares
 
 
 def _number(value: Any, source: str) -> float | None:
