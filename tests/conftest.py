@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 DIGITS = Path(landscape_cli.__file__).parent / "demo" / "digits.npz"
 
 torch.set_num_threads(1)
+os.environ["COLUMNS"] = "100"  # as wide as through a pipe, whatever runs the tests
 
 
 def shared_data(name: str) -> Path:
