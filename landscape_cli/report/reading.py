@@ -101,7 +101,9 @@ def _tree(value: Any, source: str, depth: int = 0) -> Any:
         if not number:
             return inner
         return {**inner, ITSELF: _estimate(value, source)} if inner else _estimate(value, source)
-    return [_tree(part, source, depth + 1) for part in value] if isinstance(value, list) else value
+    if isinstance(value, list):
+        return [_tree(part, source, depth + 1) for part in value]
+    return _number(value, source) if type(value) in (int, float) else value
 
 
 def _estimate(found: Mapping[str, Any], source: str) -> Estimate:
