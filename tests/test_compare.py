@@ -106,6 +106,7 @@ def test_words_differ_where_both_decide() -> None:
     assert words("minimum", "minimum") is False
     assert words("minimum", "inconclusive") is None
     assert words("inconclusive", "inconclusive") is False
+    assert words("not measured", "yes") is None
 
 
 @pytest.mark.parametrize(("unlike", "branch"), [

@@ -36,10 +36,7 @@ def plane_curvature(surface: Surface) -> dict[str, Any]:
     solve = np.linalg.pinv(design)
     losses, sizes = surface.loss[inside].ravel(), surface.centre.group_sizes
     left_out = jackknife.without_each(surface.loss_groups[inside].reshape(len(losses), -1), sizes)
-    whole, parts = (
-        _hessian(solve @ losses, window),
-        [_hessian(solve @ left_out[:, g], window) for g in range(len(sizes))],
-    )
+    whole, parts = _hessian(solve @ losses, window), _hessian((solve @ left_out).T, window)
     residual = losses - design @ (solve @ losses)
     spread = float(losses.std())
     lack = Estimate.of(float(np.sqrt((residual**2).mean())) / spread if spread > 1e-12 * np.abs(losses).max() else 0.0)
@@ -82,17 +79,18 @@ def _quadratic(points: Floats) -> Floats:
 
 
 def _hessian(coefficients: Floats, window: list[float]) -> Floats:
+    """(..., terms) -> (..., d, d)"""
     dims = len(window)
-    hessian = np.zeros((dims, dims))
     upper = np.triu_indices(dims)
-    hessian[upper] = coefficients[1 + dims :]
-    hessian = hessian + np.triu(hessian, 1).T
-    return hessian / np.outer(window, window)
+    hessian = np.zeros((*coefficients.shape[:-1], dims, dims))
+    hessian[..., upper[0], upper[1]] = hessian[..., upper[1], upper[0]] = coefficients[..., 1 + dims :]
+    scaled: Floats = hessian / np.outer(window, window)
+    return scaled
 
 
-def _eigenvalues(whole: Floats, parts: list[Floats], gram: Floats, sizes: Floats) -> list[Estimate]:
+def _eigenvalues(whole: Floats, parts: Floats, gram: Floats, sizes: Floats) -> list[Estimate]:
     """Of G⁻¹H, lowest first."""
     root = np.linalg.inv(np.linalg.cholesky(gram))
     values = np.linalg.eigvalsh(root @ whole @ root.T)
-    replicates = np.array([np.linalg.eigvalsh(root @ part @ root.T) for part in parts])
+    replicates = np.linalg.eigvalsh(root @ parts @ root.T).astype(np.float64, copy=False)
     return [jackknife.estimate(float(v), replicates[:, i], sizes) for i, v in enumerate(values)]
