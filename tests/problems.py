@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from landscape_cli.profile import Axis, Centre, Surface
+from landscape_cli.profile import Axis, Centre, Estimate, Surface
 
 Floats = NDArray[np.float64]
 Point = tuple[float, ...]
+SKEW = np.array([[4.0, 3.0], [3.0, 9.0]])  # the Gram matrix of directions of length 2 and 3
+UNEVEN = [-1.0, -0.7, -0.1, 0.0, 0.5, 0.6, 1.3]  # an axis
 
 
 @dataclass(frozen=True)
@@ -174,3 +176,57 @@ def surface_of(
         measured=np.ones(loss.shape, dtype=bool),
         centre=centre,
     )
+
+
+def number(found: Any) -> float:
+    """The value of an estimate that must have one."""
+    assert isinstance(found, Estimate)
+    assert found.status == "ok"
+    assert found.value is not None
+    return found.value
+
+
+def deviations(groups: int = 16) -> Floats:
+    """Of this many equal groups, whose mean is 0 and has a standard error of 1."""
+    own = np.random.default_rng(0).normal(size=groups)
+    found: Floats = (own - own.mean()) / own.std(ddof=1) * np.sqrt(groups)
+    return found
+
+
+def swapped(surface: Surface) -> Surface:
+    """The same surface with x and y exchanged."""
+    assert surface.y is not None
+    return replace(
+        surface, x=surface.y, y=surface.x, gram=surface.gram[::-1, ::-1], loss=surface.loss.T,
+        loss_groups=surface.loss_groups.transpose(1, 0, 2), measured=surface.measured.T,
+    )  # fmt: skip
+
+
+def mirrored(surface: Surface) -> Surface:
+    """The same surface with the first direction turned round."""
+    turn = np.array([-1, 1][: len(surface.gram)])
+    return replace(
+        surface, x=replace(surface.x, values=-surface.x.values[::-1]), gram=surface.gram * np.outer(turn, turn),
+        loss=surface.loss[::-1], loss_groups=surface.loss_groups[::-1], measured=surface.measured[::-1],
+    )  # fmt: skip
+
+
+def scaled(surface: Surface, scale: float, shift: float = 0.0) -> Surface:
+    """The same surface with scale·L + shift for L."""
+    centre = replace(
+        surface.centre, loss=scale * surface.centre.loss + shift,
+        loss_groups=scale * surface.centre.loss_groups + shift,
+    )  # fmt: skip
+    return replace(
+        surface, loss=scale * surface.loss + shift, loss_groups=scale * surface.loss_groups + shift, centre=centre
+    )
+
+
+def rows(surface: Surface, count: int) -> list[Surface]:
+    """Every `count` neighbouring rows of the grid, each as a surface."""
+    return [
+        replace(
+            surface, x=replace(surface.x, values=surface.x.values[i : i + count]), loss=surface.loss[i : i + count],
+            loss_groups=surface.loss_groups[i : i + count], measured=surface.measured[i : i + count],
+        ) for i in range(len(surface.x) - count + 1)
+    ]  # fmt: skip

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from problems import CONSTANT, HIMMELBLAU, surface_of
+from problems import CONSTANT, HIMMELBLAU, SKEW, number, surface_of, swapped
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.basin import DELTA, DELTAS, RAYS, basin_levels, basin_statistics, component, inside
@@ -20,7 +20,6 @@ from landscape_cli.profile import Estimate, Surface
 
 Floats = NDArray[np.float64]
 ANGLES = 2 * np.pi * np.arange(RAYS) / RAYS
-SKEW = np.array([[4.0, 3.0], [3.0, 9.0]])
 EVEN, ODD = "-1:1:40", "-1:1:41"
 
 
@@ -37,23 +36,6 @@ def pyramid(a: float, b: float) -> Callable[[Any, Any], Any]:
 def ellipse(h: Floats) -> Callable[[Any, Any], Any]:
     """½ p'Hp."""
     return lambda x, y: 0.5 * (h[0, 0] * x**2 + 2 * h[0, 1] * x * y + h[1, 1] * y**2)
-
-
-def number(estimate: Any) -> float:
-    """The value of an estimate that must have one."""
-    assert isinstance(estimate, Estimate)
-    assert estimate.status == "ok"
-    assert estimate.value is not None
-    return estimate.value
-
-
-def swapped(surface: Surface) -> Surface:
-    """The same surface with x and y exchanged."""
-    assert surface.y is not None
-    return replace(
-        surface, x=surface.y, y=surface.x, gram=surface.gram[::-1, ::-1], loss=surface.loss.T,
-        loss_groups=surface.loss_groups.transpose(1, 0, 2), measured=surface.measured.T,
-    )  # fmt: skip
 
 
 # --- lines

@@ -12,7 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, surface_of
+from problems import (
+    CONSTANT,
+    HIMMELBLAU,
+    MONKEY_SADDLE,
+    SKEW,
+    UNEVEN,
+    deviations,
+    mirrored,
+    rows,
+    scaled,
+    surface_of,
+    swapped,
+)
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.convexity import convexity, hessian_map
@@ -20,8 +32,6 @@ from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Surface
 
 Floats = NDArray[np.float64]
-SKEW = np.array([[4.0, 3.0], [3.0, 9.0]])
-UNEVEN = [-1.0, -0.7, -0.1, 0.0, 0.5, 0.6, 1.3]
 
 
 def quadratic(h: Floats) -> Callable[[Any, Any], Any]:
@@ -90,6 +100,16 @@ def test_without_noise_it_is_all_or_nothing(function: Any, share: float, gram: F
 def test_what_is_flat_is_not_certainly_convex() -> None:
     assert shares(surface_of(lambda x, y: 7 + 3 * x - 0.1 * y, UNEVEN, "-1:1:101", gram=SKEW)) == (1.0, 0.0)
     assert shares(surface_of(quadratic(np.eye(2)), UNEVEN, "-1:1:101", gram=SKEW)) == (1.0, 1.0)
+    assert shares(surface_of(lambda x, y: 0 * x * y, UNEVEN, "-1:1:5")) == (1.0, 0.0)  # not even rounding
+
+
+@pytest.mark.parametrize("slope", [0.1, 0.3, 0.7, -0.1, -1.3])
+def test_a_ramp_through_zero_is_convex_up_to_the_rounding_of_its_largest_losses(slope: float) -> None:
+    assert shares(surface_of(lambda x: slope * x, UNEVEN)) == (1.0, 0.0)
+
+
+def test_one_group_has_no_error_and_the_sign_alone_decides() -> None:
+    assert shares(surface_of(lambda x: x**3, "-1:1:21", groups=1)) == (10 / 19, 9 / 19)
 
 
 def test_a_cubic_is_convex_on_one_side() -> None:
@@ -130,47 +150,32 @@ def test_values_and_errors_are_those_of_the_polynomial_through_all_nine_points(s
 
 def test_a_large_grid_in_chunks_gives_what_its_rows_give_alone() -> None:
     surface = surface_of(HIMMELBLAU.loss, "-5:5:60", "-5:5:70", noise=1.0, groups=64)
-    whole = hessian_map(surface)
-    rows = [
-        hessian_map(replace(
-            surface, x=replace(surface.x, values=surface.x.values[i : i + 3]), loss=surface.loss[i : i + 3],
-            loss_groups=surface.loss_groups[i : i + 3], measured=surface.measured[i : i + 3],
-        )) for i in range(58)
-    ]  # fmt: skip
+    whole, alone = hessian_map(surface), [hessian_map(part) for part in rows(surface, 3)]
     for name in ("lowest", "highest", "error", "rounding"):
-        np.testing.assert_array_equal(getattr(whole, name), np.concatenate([getattr(r, name) for r in rows]))
+        np.testing.assert_array_equal(getattr(whole, name), np.concatenate([getattr(part, name) for part in alone]))
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.floats(0.01, 100), st.floats(-50, 50), st.integers(0, 99))
 def test_scaling_and_shifting_the_loss_change_no_share(scale: float, shift: float, seed: int) -> None:
     surface = surface_of(MONKEY_SADDLE.loss, UNEVEN, "-1:1:9", gram=SKEW, noise=0.3, groups=8, seed=seed)
-    other = replace(surface, loss=scale * surface.loss + shift, loss_groups=scale * surface.loss_groups + shift)
-    assert shares(other) == shares(surface)
+    assert shares(scaled(surface, scale, shift)) == shares(surface)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_mirrored_and_swapped_axes_change_no_share(seed: int) -> None:
     surface = surface_of(MONKEY_SADDLE.loss, UNEVEN, "-1:2:9", gram=SKEW, noise=0.3, groups=8, seed=seed)
-    assert surface.y is not None
-    mirrored = replace(
-        surface, x=replace(surface.x, values=-surface.x.values[::-1]), gram=SKEW * [[1, -1], [-1, 1]],
-        loss=surface.loss[::-1], loss_groups=surface.loss_groups[::-1],
-    )  # fmt: skip
-    swapped = replace(
-        surface, x=surface.y, y=surface.x, gram=SKEW[::-1, ::-1], loss=surface.loss.T,
-        loss_groups=surface.loss_groups.transpose(1, 0, 2), measured=surface.measured.T,
-    )  # fmt: skip
-    assert shares(mirrored) == shares(swapped) == shares(surface)
+    assert shares(mirrored(surface)) == shares(swapped(surface)) == shares(surface)
     for name in ("lowest", "highest", "error"):
-        one, other = getattr(hessian_map(surface), name), getattr(hessian_map(mirrored), name)
+        one, other = getattr(hessian_map(surface), name), getattr(hessian_map(mirrored(surface)), name)
         np.testing.assert_array_equal(other[::-1], one)
+    bounds = [hessian_map(s).rounding for s in (surface, mirrored(surface))]
+    np.testing.assert_allclose(bounds[1][::-1], bounds[0], rtol=1e-12)
 
 
 @pytest.mark.parametrize(("factor", "convex", "certain"), [(-2.02, 0, 0), (-1.98, 1, 0), (1.98, 1, 0), (2.02, 1, 1)])
 def test_two_standard_errors_decide(factor: float, convex: float, certain: float) -> None:
-    own = np.random.default_rng(0).normal(size=16)
-    own = (own - own.mean()) / own.std(ddof=1) * 4  # of standard error 1
+    own = deviations()
     surface = surface_of(
         lambda x: 3 - x + 0.1 * factor * x**2 / 2, "-1:1:9", noise=lambda x: 100 * own[::-1] + 0.1 * own * x**2 / 2,
         groups=16,
@@ -227,8 +232,9 @@ def test_the_smallest_grids(x: Any, y: Any, status: str) -> None:
 def test_nothing_finite_and_nothing_measured_are_told_apart() -> None:
     nowhere = surface_of(lambda x, y: x + y + np.nan, "-1:1:5", "-1:1:5")
     assert convexity(nowhere)["convex_fraction"][ITSELF] == Estimate.missing("not finite")
-    unmeasured = replace(nowhere, measured=np.zeros((5, 5), dtype=bool))
-    assert convexity(unmeasured)["convex_fraction"][ITSELF] == Estimate.missing("not measured")
+    for measured in (np.zeros((5, 5), dtype=bool), np.eye(5, dtype=bool)):
+        unmeasured = replace(nowhere, measured=measured)
+        assert convexity(unmeasured)["convex_fraction"][ITSELF] == Estimate.missing("not measured")
 
 
 @pytest.mark.parametrize("corner", [1e30, 1e200, np.inf, np.nan])

@@ -14,8 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from landscapes import LANDSCAPES, Landscape, turned_quadratic
 from numpy.typing import NDArray
-from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, surface_of
-from test_basin import swapped
+from problems import CONSTANT, HIMMELBLAU, MONKEY_SADDLE, surface_of, swapped
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.critical import critical_statistics
@@ -207,7 +206,7 @@ def test_a_minimum_outside_the_window_is_none_inside() -> None:
 # ---------------------------------------------------------------- degenerate surfaces
 
 
-@pytest.mark.parametrize("shift", SHIFTS)
+@pytest.mark.parametrize("shift", [*SHIFTS, (0.125, 0.375), (-0.375, 0.125), (0.0625, -0.375)])
 @pytest.mark.parametrize("turn", [False, True])
 def test_a_monkey_saddle_is_one_on_and_off_the_grid(shift: tuple[float, float], turn: bool) -> None:
     surface = sampled(Landscape(MONKEY_SADDLE.loss, (-1, 1), (-1, 1)), (41, 41), shift)
@@ -216,6 +215,20 @@ def test_a_monkey_saddle_is_one_on_and_off_the_grid(shift: tuple[float, float], 
     assert point["kind"] == "monkey saddle"
     assert steps(surface, point, (0.0, 0.0)) <= 0.1
     assert point["loss"].value == pytest.approx(0, abs=1e-9)
+
+
+def test_saddles_two_steps_apart_are_two() -> None:
+    found = critical_statistics(surface_of(lambda x, y: x**4 / 4 - x**2 / 2 - y**2, "-4:6:11", "-5:5:11", groups=2))
+    saddles = [p["x"] for p in inside(found, resolved=False) if p["kind"] == "saddle" and p["refined"]]
+    assert sorted(saddles) == pytest.approx([-1, 1])
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_a_flat_channel_to_the_edge_has_no_minimum_inside(groups: int) -> None:
+    found = critical_statistics(
+        surface_of(lambda x, y: y**2 + np.maximum(0, -x - 0.5), "-1:1:21", "-1:1:21", groups=groups)
+    )
+    assert not inside(found, resolved=False)
 
 
 def test_a_constant_has_no_critical_point() -> None:
@@ -230,6 +243,7 @@ def test_a_ramp_has_critical_points_at_the_border_alone(degrees: int) -> None:
     found = critical_statistics(surface_of(lambda x, y: 100 + a * x + b * y, "-1:1:31", "-1:1:21"))
     assert inside(found, resolved=False) == []
     assert len(found["critical_points"]) == 2
+    assert all(p["resolved"] for p in found["critical_points"])
 
 
 def test_a_flat_region_is_one_point() -> None:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from problems import CONSTANT, surface_of
+from problems import CONSTANT, deviations, mirrored, number, scaled, surface_of
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.lines import asymmetry, between_checkpoints, path_statistics
@@ -21,14 +21,6 @@ from landscape_cli.profile import Estimate, PlaneRecord, Surface
 
 Floats = NDArray[np.float64]
 PATH = "-0.5:1.5:41"  # steps of 0.05; 0 and 1 are points
-
-
-def number(found: Any) -> float:
-    """The value of an estimate that must have one."""
-    assert isinstance(found, Estimate)
-    assert found.status == "ok"
-    assert found.value is not None
-    return found.value
 
 
 def barrier(surface: Surface) -> dict[str, Any]:
@@ -85,6 +77,7 @@ def test_a_straight_path_has_none_whatever_the_rounding(function: Callable[[Any,
     found = barrier(surface_of(lambda t: function(t, 0 * t), "0:1:1001"))
     assert found[ITSELF].value == 0.0
     assert found["t"] == 0.0
+    assert barrier(at_points([0.3, 0.1 + 0.2]))["over_mean"][ITSELF].value == 0.0
 
 
 def test_what_lies_beyond_the_ends_does_not_count() -> None:
@@ -109,9 +102,10 @@ def test_any_axis_that_holds_both_ends_will_do(x: Any) -> None:
     assert found["barrier"][ITSELF] == Estimate(0.0, 0.0)
     assert number(found["barrier"]["ends"]) == pytest.approx(-4)
     assert number(found["monotone"][ITSELF]) == 1
+    assert barrier(surface_of(lambda t: t, x))["over_mean"]["t"] == 1.0
 
 
-@pytest.mark.parametrize("x", ["-1:0.9:20", "0.05:1:20", "-0.33:1.1:12", [0.0], "0:0.99:4"])
+@pytest.mark.parametrize("x", ["-1:0.9:20", "0.05:1:20", "-0.33:1.1:12", [0.0], "0:0.999999:4"])
 def test_without_both_ends_there_is_none_and_nothing_is_interpolated(x: Any) -> None:
     found = path_statistics(surface_of(lambda t: t**2, x))
     assert found["barrier"][ITSELF] == found["monotone"][ITSELF] == Estimate.missing("undefined")
@@ -166,6 +160,9 @@ def test_an_unfinished_path_has_none_yet() -> None:
         ([5, 3, 4, 1, 3, 0], 0, 2, 0.6, 0.8),
         ([5, 1, 3, 2, 4, 0], 0, 3, 0.2, 0.8),  # from the lowest so far
         ([1, 9, 0], 0, 8, 0.0, 0.5),
+        ([2, 0, 3, 1, 2], 0, 3, 0.25, 0.5),  # of equal ends from the first
+        ([5, 1, 1, 3, 0], 0, 2, 0.25, 0.75),  # of equal points from the first
+        ([1, 0.3, 0.1 + 0.2, 0], 1, 0, None, None),  # a rise of rounding
     ],
 )
 def test_bumps_by_hand(losses: list[float], holds: int, bump: float, start: float | None, end: float | None) -> None:
@@ -177,8 +174,7 @@ def test_bumps_by_hand(losses: list[float], holds: int, bump: float, start: floa
 
 
 def test_a_rise_counts_from_its_own_paired_error_on() -> None:
-    own = np.random.default_rng(0).normal(size=16)
-    own = (own - own.mean()) / own.std(ddof=1) * 4  # of standard error 1
+    own = deviations()
     common, sure = 100 * own[::-1], jackknife.student(15)
     for factor, holds in ((1.001, 0), (0.999, 1)):
         surface = at_points(
@@ -204,6 +200,7 @@ def test_one_group_decides_without_an_error() -> None:
     found = monotone(at_points([5, 3, 3.001, 0], groups=1))
     assert (number(found[ITSELF]), found["bump"].stderr) == (0.0, None)
     assert barrier(at_points([0, 1, 0], groups=1))[ITSELF].stderr is None
+    assert barrier(at_points([1, 0, 1], groups=1))[ITSELF] == Estimate(0.0, 0.0)  # nothing lies above the chord
 
 
 @settings(max_examples=40, deadline=None)
@@ -257,13 +254,7 @@ def test_a_valley_s_sides_are_compared_at_a_quarter_half_and_all_of_the_window()
 @given(st.floats(0.01, 100), st.floats(-50, 50))
 def test_mirrored_it_changes_sign_and_scaled_its_size(scale: float, shift: float) -> None:
     surface = surface_of(lambda x: x**2 + 0.3 * x**3, "-1:2:31", noise=0.1, groups=8)
-    mirrored = replace(
-        surface, x=replace(surface.x, values=-surface.x.values[::-1]), loss=scale * surface.loss[::-1] + shift,
-        loss_groups=scale * surface.loss_groups[::-1] + shift, centre=replace(
-            surface.centre, loss=scale * surface.centre.loss + shift,
-            loss_groups=scale * surface.centre.loss_groups + shift),
-    )  # fmt: skip
-    for one, other in zip(asymmetry(surface), asymmetry(mirrored), strict=True):
+    for one, other in zip(asymmetry(surface), asymmetry(scaled(mirrored(surface), scale, shift)), strict=True):
         assert other["t"] == one["t"]
         assert number(other[ITSELF]) == pytest.approx(-scale * number(one[ITSELF]), rel=1e-6)
         assert other[ITSELF].stderr == pytest.approx(scale * one[ITSELF].stderr, rel=1e-6)
@@ -289,9 +280,10 @@ def test_its_errors_are_paired() -> None:
     assert side["relative"].stderr == pytest.approx(0.1 * own.std(ddof=1) / 8, rel=1e-6)  # (2·0.1·s) / 2
 
 
-def test_where_a_side_does_not_rise_the_share_is_undefined() -> None:
-    (side,) = asymmetry(surface_of(lambda x: x, "-1:1:3"))
-    assert number(side[ITSELF]) == 2.0
+@pytest.mark.parametrize(("left", "apart"), [(1.0, 2.0), (0.0, 1.0)])
+def test_where_a_side_does_not_rise_the_share_is_undefined(left: float, apart: float) -> None:
+    (side,) = asymmetry(surface_of(lambda x: np.where(x < 0, left * x, x), "-1:1:3"))
+    assert number(side[ITSELF]) == apart
     assert side["relative"] == Estimate.missing("undefined")
 
 
@@ -302,6 +294,13 @@ def test_a_side_that_is_not_finite_says_so_at_its_distance_alone(bad: float, sta
         found = asymmetry(surface_of(lambda x: np.where(x > 0.9, bad, x**2), "-1:1:9", noise=0.1))
     assert [side[ITSELF].status for side in found] == ["ok", "ok", status]
     assert found[-1]["left"].status == "ok"
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_without_a_finite_centre_there_is_no_rise(bad: float) -> None:
+    surface = surface_of(lambda x: x**2, "-1:1:9")
+    for side in asymmetry(replace(surface, centre=replace(surface.centre, loss=bad))):
+        assert side[ITSELF] == side["left"] == side["right"] == Estimate.missing("not finite")
 
 
 def test_a_side_not_yet_measured_says_so() -> None:

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from landscape_cli.profile import Estimate
-from landscape_cli.report.numbers import estimate_text
+from landscape_cli.report.numbers import estimate_text, plain
 
 
 @pytest.mark.parametrize(
@@ -20,7 +20,25 @@ from landscape_cli.report.numbers import estimate_text
         (Estimate.missing("undefined"), "undefined"),
         (Estimate.of(0.5237, 0.0123), "0.524 ± 0.012"),
         (Estimate.of(2.0, 0.0, "upper"), "≤ 2"),
+        (Estimate.of(math.inf, None, "lower"), "≥ inf (not finite)"),
+        (Estimate.of(12345.6, 123.4), "12346 ± 123"),
+        (Estimate.of(0.0, 0.5), "0.00 ± 0.50"),
+        (Estimate.of(1.0, 1e-20), "1 ± 1e-20"),
+        (Estimate.of(1e-4, 2e-6), "0.0001000 ± 0.0000020"),
+        (Estimate.of(5e-5, 2e-6), "5.00e-05 ± 0.20e-05"),
+        (Estimate.of(0.0, 2e-6), "0.0e-06 ± 2.0e-06"),
+        (Estimate.of(9e6, 2e5), "9000000 ± 200000"),
+        (Estimate.of(2e7, 2e5), "2.000e+07 ± 0.020e+07"),
     ],
 )
 def test_a_number_says_how_well_it_is_known(estimate: Estimate, text: str) -> None:
     assert estimate_text(estimate) == text
+
+
+@pytest.mark.parametrize("bad", "\x00\x1f\x7f\x80\x9f\u200e\u200f\u202a\u202e\u2028\u2029\u2066\u2069\ud800\udfff")
+def test_what_moves_the_cursor_or_is_no_text_is_a_question_mark(bad: str) -> None:
+    assert plain(f"1{bad}2") == "1?2"
+
+
+def test_ordinary_text_stays() -> None:
+    assert plain("η·λ₁/2 ≥ 1 – é, 日本") == "η·λ₁/2 ≥ 1 – é, 日本"

@@ -8,6 +8,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,10 +20,14 @@ from landscape_cli.analyse.paths import flatten
 from landscape_cli.analyse.statistics import statistics
 from landscape_cli.cli.main import main
 from landscape_cli.errors import ExitCode, LandscapeError
-from landscape_cli.profile import Estimate
-from landscape_cli.report.intervals import Ranged
+from landscape_cli.profile import Centre, Estimate, Profile, Provenance
+from landscape_cli.report.critical import SHOWN, critical_tables
+from landscape_cli.report.headline import HEADLINE, headline
+from landscape_cli.report.intervals import Ranged, with_intervals
 from landscape_cli.report.legend import EVIDENCE, LEGEND, legend_key
 from landscape_cli.report.numbers import estimate_text
+from landscape_cli.report.run import Run
+from landscape_cli.section import Section
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +201,118 @@ def test_names_mean_the_first_plane_and_split() -> None:
     assert named(tree, "s.m") == ("planes.p.a.s.m.0", one)
     assert named(tree, "s.m.1") == ("planes.p.a.s.m.1", two)
     assert named(tree, "p.s.m.1") == ("planes.p.a.s.m.1", two)
-    assert named(tree, "planes.p.a.s.m.1") == ("planes.p.a.s.m.1", two)
-    with pytest.raises(LandscapeError, match="unknown metric"):
-        named(tree, "s")
+    for name in ("a.s.m.1", "p.a.s.m.1", "planes.p.a.s.m.1"):
+        assert named(tree, name) == ("planes.p.a.s.m.1", two)
+    assert named({"hessian": {"top": [one]}}, "hessian.top") == ("hessian.top.0", one)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("s.n", "s.m"), ("centre.los", "centre.loss or centre.b.loss"), ("t.m", "s.m"), ("qqq", None)],
+)
+def test_an_unknown_name_is_refused_by_the_nearest_short_ones(name: str, near: str | None) -> None:
+    one = Estimate.of(1.0)
+    planes = {"p": {"a": {"s": {"m": [one, one]}}}, "far": {"a": {"t": {"m": one}}}}
+    tree = {"centre": {"a": {"loss": one}, "b": {"loss": one}}, "planes": planes}
+    with pytest.raises(LandscapeError, match=f"unknown metric: {name}") as refused:
+        named(tree, name)
+    meant = f"did you mean {near}? " if near else ""
+    assert refused.value.hint == f"{meant}landscape report RUN --format csv shows the name of each"
+    with pytest.raises(LandscapeError):
+        named({"hessian": {"top": [one]}}, name)
+
+
+# --- parts of a report made by hand
+
+
+def with_sections(**sizes: list[float]) -> Profile:
+    """A run that holds these sections alone, of sample groups of these sizes; not complete where there are none."""
+    arrays: dict[str, Any] = {name: {"group_sizes": np.array(held)} if held else {} for name, held in sizes.items()}
+    return Profile("", Provenance(), {}, {}, {name: Section({}, "", held) for name, held in arrays.items()})
+
+
+def test_an_interval_is_as_wide_as_the_groups_of_its_own_part_make_it() -> None:
+    """Student's 97.5 % quantiles of 1 and 2 degrees of freedom, those of 4 and 9 for the sections."""
+    profile = with_sections(hessian=[1.0] * 5, gradient=[1.0] * 10, sharpness=[])
+    sizes = {"train": np.array([1.0, 2, 3, 0]), "test": np.array([2.0, 1]), "one": np.array([4.0])}
+    centre = {name: Centre(0.0, np.zeros(len(n)), n, {}, 0.0, samples=6) for name, n in sizes.items()}
+    one, bare, none = Estimate.of(3.0, 0.1), Estimate.of(3.0), Estimate.missing("undefined")
+    tree = {
+        "hessian": {"top": [one, bare]}, "gradient": {"norm": one, "word": "x"}, "learning_rate": {"stability": one},
+        "sharpness": None, "centre": {name: {"loss": one} for name in sizes},
+        "planes": {"main": {name: {"list": [{"": one, "no": none}]} for name in sizes}},
+    }  # fmt: skip
+    found = dict(flatten(with_intervals(replace(profile, centre=centre), tree, 0.95)))
+    quantiles = {"hessian.top.0": 2.77645, "gradient.norm": 2.26216, "learning_rate.stability": 2.77645}
+    for split, quantile in (("train", 4.30265), ("test", 12.7062), ("one", 12.7062)):
+        quantiles |= {f"centre.{split}.loss": quantile, f"planes.main.{split}.list.0": quantile}
+    for name, quantile in quantiles.items():
+        ranged = found.pop(name)
+        assert isinstance(ranged, Ranged)
+        assert (ranged.low, ranged.high) == pytest.approx((3 - 0.1 * quantile, 3 + 0.1 * quantile), rel=1e-4)
+    assert found.pop("hessian.top.1") == Ranged(3.0)
+    assert set(found.values()) == {Ranged(None, None, "undefined")}
+
+
+def told(profile: Profile, verdict: dict[str, Any] | None = None, **numbers: float) -> Any:
+    """The headline of a run with these numbers."""
+    tree: dict[str, Any] = {"verdict": verdict, "sharpness": None, "hessian": None, "learning_rate": None}
+    for name, value in numbers.items():
+        section, _, metric = name.partition("__")
+        tree[section] = {**(tree[section] or {}), metric: Estimate.of(value, 0.5)}
+    return headline(Run("", profile, tree))
+
+
+def test_the_headline_has_the_verdict_first_then_what_was_measured_and_what_to_do_for_the_rest() -> None:
+    verdict = {"kind": "min\x1bimum", "reasons": ["fi\x1brst", "sec\x1bond"]}
+    only = with_sections(hessian=[1.0], sharpness=[])
+    (table,) = told(only, verdict, hessian__trace=2.0, learning_rate__stability=1.0, hessian__frobenius=3.0)
+    assert table.rows == [
+        ("verdict", "min?imum", "fi?rst"),
+        ("learning_rate.stability", "1.00 ± 0.50", HEADLINE["learning_rate.stability"][0]),
+        ("hessian.trace", "2.00 ± 0.50", HEADLINE["hessian.trace"][0]),
+    ]
+    advice = "without sharpness: to have it, scan again with --only sharpness"
+    assert table.note == f"sec?ond; {advice}; {EVIDENCE}"
+    (bare,) = told(with_sections(sharpness=[1.0]), sharpness__worst_adaptive=1.0)
+    assert [row[0] for row in bare.rows] == ["sharpness.worst_adaptive"]
+    assert told(with_sections(), {"kind": "slope", "reasons": ["why"]})[0].rows == [("verdict", "slope", "why")]
+    assert told(with_sections()) == []
+
+
+NONE = dict.fromkeys(("minima", "maxima", "saddles", "monkey_saddles", "unresolved", "at_border", "dropped"), 0)
+
+
+def critical_run(points: list[dict[str, Any]], walls: int = 0, **counts: int) -> Run:
+    """A plane whose one split, of an evil name, has these points; how many of each kind is told apart from them."""
+    common = {"loss": Estimate.of(1.0), "persistence": Estimate.of(2.0, 0.1, "lower")}
+    tree = {"critical_points": [common | p for p in points], "topology": {"counts": NONE | counts, "walls": walls}}
+    return Run("", with_sections(), {"planes": {"main": {"tr\x1bain": tree}}})
+
+
+def test_critical_points_are_a_table_and_their_counts_a_sentence() -> None:
+    points = [
+        {"kind": "minimum", "x": 1 / 8, "y": None, "at_border": False, "resolved": True},
+        {"kind": "saddle", "x": 1 / 3, "y": 0.0, "at_border": True, "resolved": False},
+        {"kind": "maximum", "x": -0.5, "y": -2 / 3, "at_border": False, "resolved": False},
+    ]
+    counts = dict(zip(NONE, range(1, 8), strict=True))
+    (table,) = critical_tables(critical_run(points, 8, **counts), "main")
+    assert table.rows == [
+        ("tr?ain", "minimum", "(0.125)", "1", "≥ 2.00 ± 0.10", ""),
+        ("tr?ain", "saddle", "(0.3333, 0)", "1", "≥ 2.00 ± 0.10", "at the border"),
+        ("tr?ain", "maximum", "(-0.5, -0.6667)", "1", "≥ 2.00 ± 0.10", "not resolved by this grid"),
+    ]
+    assert table.note == (
+        "tr?ain: 1 minima, 2 maxima, 3 saddles, 4 monkey saddles inside and resolved; 5 not resolved; "
+        "6 at the border; 7 in the noise; 8 points not finite or not measured"
+    )
+
+
+def test_a_long_list_of_critical_points_is_cut_and_says_so() -> None:
+    point = {"kind": "minimum", "x": 0.0, "y": 0.0, "at_border": False, "resolved": True}
+    nothing = "tr?ain: 0 minima, 0 maxima, 0 saddles inside and resolved"
+    for count, note in ((SHOWN, nothing), (SHOWN + 1, f"{nothing}; the {SHOWN} most persistent of {SHOWN + 1} shown")):
+        (table,) = critical_tables(critical_run([point] * count), "main")
+        assert (len(table.rows), table.note) == (SHOWN, note)
+    assert critical_tables(critical_run([]), "main") == []

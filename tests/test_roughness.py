@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from problems import CONSTANT, HIMMELBLAU, surface_of
+from problems import CONSTANT, HIMMELBLAU, deviations, mirrored, scaled, surface_of, swapped
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.paths import ITSELF
@@ -70,6 +70,7 @@ def test_the_lines_of_both_directions_count_by_their_ranges() -> None:
         ([3, 0, 1, 0, 3], 2 / 3),
         ([3, 0, 1, 0.5, 3], 1 / 3),  # only the smaller side of the bump is beyond need
         ([1, 0, 1, 0, 1, 0], 4.0),  # TV 5, first + last - 2·min = 1
+        ([0.3, 0.1 + 0.2, 0.3], 0.0),  # a hill of rounding
     ],
 )
 def test_a_line_by_hand(losses: list[float], exact: float) -> None:
@@ -88,8 +89,7 @@ def test_the_roughness_of_smooth_surfaces() -> None:
 
 def hill(height: float, spread: float) -> Surface:
     """3, 0, height, 0, 3; the groups differ by `spread` in the height alone, and by a constant that is common."""
-    own = np.random.default_rng(0).normal(size=16)
-    own = (own - own.mean()) / own.std(ddof=1) * 4  # of standard error 1
+    own = deviations()
     common = np.random.default_rng(1).normal(size=16) * 100
     return surface_of(
         lambda x: np.asarray([3.0, 0, height, 0, 3])[x.astype(int)], list(range(5)), groups=16,
@@ -253,8 +253,7 @@ def noisy(seed: int) -> Surface:
 @given(st.floats(0.01, 100), st.floats(-50, 50), st.integers(0, 99))
 def test_scaling_and_shifting_the_loss_change_nothing(scale: float, shift: float, seed: int) -> None:
     surface = noisy(seed)
-    other = replace(surface, loss=scale * surface.loss + shift, loss_groups=scale * surface.loss_groups + shift)
-    one, two = estimate(surface), estimate(other)
+    one, two = estimate(surface), estimate(scaled(surface, scale, shift))
     assert two.value == pytest.approx(one.value, rel=1e-6)
     assert two.stderr == pytest.approx(one.stderr, rel=1e-6)
 
@@ -262,17 +261,8 @@ def test_scaling_and_shifting_the_loss_change_nothing(scale: float, shift: float
 @pytest.mark.parametrize("seed", range(10))
 def test_mirrored_and_swapped_axes_change_nothing(seed: int) -> None:
     surface = noisy(seed)
-    assert surface.y is not None
     one = estimate(surface)
-    mirrored = replace(
-        surface, x=replace(surface.x, values=-surface.x.values[::-1]), loss=surface.loss[::-1],
-        loss_groups=surface.loss_groups[::-1],
-    )  # fmt: skip
-    swapped = replace(
-        surface, x=surface.y, y=surface.x, loss=surface.loss.T, loss_groups=surface.loss_groups.transpose(1, 0, 2),
-        measured=surface.measured.T,
-    )  # fmt: skip
-    for other in (mirrored, swapped):
+    for other in (mirrored(surface), swapped(surface)):
         assert estimate(other).value == pytest.approx(one.value, rel=1e-12)
         assert estimate(other).stderr == pytest.approx(one.stderr, rel=1e-9)
 
@@ -303,6 +293,7 @@ def test_without_two_neighbours_there_is_none() -> None:
     surface = surface_of(lambda x: np.where(x.astype(int) % 2 == 0, 1.0, np.nan), list(range(6)))
     assert estimate(surface) == Estimate.missing("not finite")
     assert estimate(replace(surface, measured=np.arange(6) < 3)) == Estimate.missing("not measured")
+    assert estimate(surface_of(lambda x: 1 / (x > 0), [0.0, 1.0])) == Estimate.missing("not finite")
 
 
 @pytest.mark.parametrize("corner", [1e30, 1e200, np.inf, np.nan])
@@ -315,7 +306,15 @@ def test_numpy_is_not_heard_at_a_huge_corner(corner: float) -> None:
         roughness(surface)
 
 
-def test_one_group_has_no_error_and_every_reversal_counts() -> None:
-    surface = surface_of(lambda x: np.sin(9 * x), "-1:1:21", noise=0.1, groups=1)
+@pytest.mark.parametrize("sizes", [[4], [4, 0, 0]])
+def test_one_group_has_no_error_and_every_reversal_counts(sizes: list[float]) -> None:
+    surface = surface_of(lambda x: np.sin(9 * x), "-1:1:21", noise=0.1, groups=len(sizes), sizes=sizes)
     assert estimate(surface).stderr is None
     assert number(surface) == pytest.approx(by_hand(surface))
+    assert number(surface) > 1.0
+
+
+def test_two_groups_have_an_error() -> None:
+    surface = surface_of(lambda x: np.sin(9 * x), "-1:1:81", noise=1.0, groups=2)
+    alone = replace(surface.centre, group_sizes=np.ones(1))
+    assert number(surface) < number(replace(surface, loss_groups=surface.loss[:, None], centre=alone)) / 10

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from problems import CONSTANT, surface_of
+from problems import CONSTANT, SKEW, UNEVEN, deviations, mirrored, number, rows, scaled, surface_of, swapped
 
 from landscape_cli.analyse.jackknife import student
 from landscape_cli.analyse.paths import ITSELF
@@ -20,16 +20,6 @@ from landscape_cli.analyse.slopes import FLAT, RULE, slopes
 from landscape_cli.profile import Estimate, Surface
 
 Floats = NDArray[np.float64]
-SKEW = np.array([[4.0, 3.0], [3.0, 9.0]])
-UNEVEN = [-1.0, -0.7, -0.1, 0.0, 0.5, 0.6, 1.3]
-
-
-def number(found: Any) -> float:
-    """The value of an estimate that must have one."""
-    assert isinstance(found, Estimate)
-    assert found.status == "ok"
-    assert found.value is not None
-    return found.value
 
 
 def cliff(surface: Surface) -> dict[str, Any]:
@@ -102,6 +92,13 @@ def test_the_error_is_paired_and_in_the_slope_s_unit() -> None:
     assert found[ITSELF].stderr == pytest.approx(found["rise"].stderr / 0.2)
 
 
+def test_two_groups_have_an_error_and_one_has_none() -> None:
+    two = surface_of(step(3.0, 0.25), "-1:1:21", noise=lambda x: np.array([1.0, -1.0]) * (x > 0.25), groups=2)
+    assert cliff(two)["rise"].stderr == pytest.approx(1.0)
+    one = replace(two, centre=replace(two.centre, group_sizes=np.array([2.0, 0.0])))
+    assert cliff(one)["rise"].stderr is None
+
+
 def test_infinite_neighbours_are_counted_apart() -> None:
     def walled(x: Any, y: Any) -> Any:
         return np.where(x + y > 1.5, np.inf, np.where(x + y < -1.5, np.nan, step(1.0, 0.05)(x) + 0 * y))
@@ -116,7 +113,7 @@ def test_infinite_neighbours_are_counted_apart() -> None:
     assert across > 0
     assert number(found["infinite_neighbours"]) == across
     assert number(found[ITSELF]) == pytest.approx(1 / 0.2)
-    assert found[ITSELF].bound == "lower"
+    assert found[ITSELF].bound == found["rise"].bound == "lower"
 
 
 def test_a_cliff_of_points_not_yet_measured_is_no_cliff() -> None:
@@ -149,6 +146,14 @@ def test_a_ramp_is_a_plateau_where_half_the_window_rises_by_a_hundredth(half: fl
         assert abs(plateau(surface) - share) <= 0.5
 
 
+def test_what_rises_by_just_a_hundredth_is_a_plateau() -> None:
+    assert plateau(surface_of(lambda x: FLAT * x, "-1:1:3", groups=1)) == 1.0
+
+
+def test_two_points_have_a_slope() -> None:
+    assert plateau(surface_of(lambda x: x, "-1:1:2")) == 0.0
+
+
 def test_the_axes_add() -> None:
     """Along x and along y alike 0.006: together above 0.01, each alone below."""
     assert plateau(surface_of(lambda x, y: 0.006 * x + 0 * y, "-1:1:5", "-1:1:5", groups=4)) == 1.0
@@ -166,8 +171,7 @@ def test_the_points_beside_a_step_are_no_plateau_and_all_others_are() -> None:
 
 def test_the_upper_limit_counts_not_the_slope() -> None:
     """Groups that disagree by a slope: 0 in the mean, of standard error s at 1."""
-    own = np.random.default_rng(0).normal(size=16)
-    own = (own - own.mean()) / own.std(ddof=1) * 4
+    own = deviations()
     for limit, share in ((0.0101, 0.0), (0.0099, 1.0)):
         size = limit / student(15)
         surface = surface_of(lambda x: 0 * x, "-1:1:9", noise=lambda x, s=size: 100 * own + s * own * x, groups=16)
@@ -200,8 +204,7 @@ def noisy(seed: int) -> Surface:
 @given(st.floats(0.01, 100), st.floats(-50, 50), st.integers(0, 99))
 def test_the_cliff_scales_with_the_loss_and_a_shift_does_not_move_it(scale: float, shift: float, seed: int) -> None:
     surface = noisy(seed)
-    other = replace(surface, loss=scale * surface.loss + shift, loss_groups=scale * surface.loss_groups + shift)
-    one, two = cliff(surface), cliff(other)
+    one, two = cliff(surface), cliff(scaled(surface, scale, shift))
     assert two[ITSELF].value == pytest.approx(scale * one[ITSELF].value, rel=1e-6)
     assert two[ITSELF].stderr == pytest.approx(scale * one[ITSELF].stderr, rel=1e-6)
     assert number(two["times_median"]) == pytest.approx(number(one["times_median"]), rel=1e-6)
@@ -211,23 +214,14 @@ def test_the_cliff_scales_with_the_loss_and_a_shift_does_not_move_it(scale: floa
 @pytest.mark.parametrize("seed", range(10))
 def test_mirrored_and_swapped_axes_move_the_cliff_alone(seed: int) -> None:
     surface = noisy(seed)
-    assert surface.y is not None
-    mirrored = replace(
-        surface, x=replace(surface.x, values=-surface.x.values[::-1]), loss=surface.loss[::-1],
-        loss_groups=surface.loss_groups[::-1],
-    )  # fmt: skip
-    swapped = replace(
-        surface, x=surface.y, y=surface.x, gram=SKEW[::-1, ::-1], loss=surface.loss.T,
-        loss_groups=surface.loss_groups.transpose(1, 0, 2), measured=surface.measured.T,
-    )  # fmt: skip
-    one, left, turned = cliff(surface), cliff(mirrored), cliff(swapped)
+    one, left, turned = (cliff(s) for s in (surface, mirrored(surface), swapped(surface)))
     assert (left["x"], left["y"], left["axis"]) == (-one["x"], one["y"], one["axis"])
     assert (turned["x"], turned["y"], turned["axis"]) == (one["y"], one["x"], "y" if one["axis"] == "x" else "x")
     for other in (left, turned):
         for name in (ITSELF, "rise", "times_median"):
             assert number(other[name]) == pytest.approx(number(one[name]), rel=1e-12)
         assert other[ITSELF].stderr == pytest.approx(one[ITSELF].stderr, rel=1e-9)
-    assert plateau(mirrored) == plateau(swapped) == plateau(surface)
+    assert plateau(mirrored(surface)) == plateau(swapped(surface)) == plateau(surface)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -241,13 +235,7 @@ def test_longer_directions_flatten_the_cliff_and_leave_the_plateaus(seed: int) -
 def test_a_large_grid_in_chunks_gives_what_its_rows_give_alone() -> None:
     surface = surface_of(lambda x, y: x**2 + 3 * y, "-5:5:60", "-5:5:70", noise=1.0, groups=64)
     found = cliff(surface)
-    rows = [
-        cliff(replace(
-            surface, x=replace(surface.x, values=surface.x.values[i : i + 2]), loss=surface.loss[i : i + 2],
-            loss_groups=surface.loss_groups[i : i + 2], measured=surface.measured[i : i + 2],
-        )) for i in range(59)
-    ]  # fmt: skip
-    best = max(rows, key=lambda row: number(row[ITSELF]))
+    best = max((cliff(part) for part in rows(surface, 2)), key=lambda row: number(row[ITSELF]))
     assert [found[k] for k in (ITSELF, "x", "y", "axis", "rise")] == [
         best[k] for k in (ITSELF, "x", "y", "axis", "rise")
     ]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from problems import CONSTANT, surface_of
+from problems import CONSTANT, SKEW, number, surface_of, swapped
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.paths import ITSELF
@@ -19,7 +19,6 @@ from landscape_cli.analyse.splits import split_statistics
 from landscape_cli.profile import Estimate, PlaneRecord, Surface
 
 Floats = NDArray[np.float64]
-SKEW = np.array([[4.0, 3.0], [3.0, 9.0]])
 X, Y = "-1:1:21", "-1.2:1.2:13"
 
 
@@ -31,14 +30,6 @@ def plane(*surfaces: Surface) -> PlaneRecord:
 
 def pair(first: Surface, second: Surface, delta: float = 0.1) -> dict[str, Any]:
     return split_statistics(plane(first, second), delta)["test"]
-
-
-def number(found: Any) -> float:
-    """The value of an estimate that must have one."""
-    assert isinstance(found, Estimate)
-    assert found.status == "ok"
-    assert found.value is not None
-    return found.value
 
 
 def bowl(cx: float = 0.0, cy: float = 0.0, floor: float = 0.0, **how: Any) -> Surface:
@@ -105,7 +96,9 @@ def test_a_surface_is_fully_correlated_with_itself_scaled_and_shifted(scale: flo
     first = bowl(0.3)
     for sign in (1, -1):
         second = replace(first, loss=sign * scale * first.loss + shift)
-        assert number(pair(first, second)["correlation"]) == pytest.approx(sign)
+        found = number(pair(first, second)["correlation"])
+        assert found == pytest.approx(sign)
+        assert abs(found) <= 1.0
 
 
 def test_what_depends_on_another_axis_is_not_correlated() -> None:
@@ -127,9 +120,9 @@ def _even(x: Floats) -> Floats:
     return scaled
 
 
-@pytest.mark.parametrize("sizes", [[1] * 6, [3, 1, 4, 0, 5, 9]])
+@pytest.mark.parametrize("sizes", [[1] * 6, [3, 1, 4, 0, 5, 9], [1, 2]])
 def test_its_value_and_error_are_those_of_every_left_out_map(sizes: list[float]) -> None:
-    first = surface_of(lambda x, y: x**2 + y, X, Y, noise=0.5, groups=6, sizes=sizes, seed=1)
+    first = surface_of(lambda x, y: x**2 + y, X, Y, noise=0.5, groups=len(sizes), sizes=sizes, seed=1)
     second = surface_of(lambda x, y: x**2 - 0.3 * y, X, Y, noise=0.3, groups=9, seed=2)
     wall = np.zeros(first.loss.shape, dtype=bool)
     wall[3:5], wall[:, 7] = True, True
@@ -151,10 +144,15 @@ def test_its_value_and_error_are_those_of_every_left_out_map(sizes: list[float])
     assert found.stderr == pytest.approx(np.hypot(errors[0], errors[1]), rel=1e-6)
 
 
-def test_with_a_constant_there_is_no_correlation() -> None:
-    constant = surface_of(CONSTANT.loss, X, Y)
-    assert pair(bowl(), constant)["correlation"] == Estimate.missing("undefined")
-    assert pair(constant, bowl())["correlation"] == Estimate.missing("undefined")
+@pytest.mark.parametrize(
+    "function", [CONSTANT.loss, lambda x, y: 0 * x * y, lambda x, y: np.where(x + y > 0, 0.3, 0.1 + 0.2)]
+)
+def test_with_a_constant_there_is_no_correlation(function: Any) -> None:
+    constant = surface_of(function, X, Y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert pair(bowl(), constant)["correlation"] == Estimate.missing("undefined")
+        assert pair(constant, bowl())["correlation"] == Estimate.missing("undefined")
 
 
 # --- the second's loss in the first's basin
@@ -195,10 +193,14 @@ def test_its_error_is_that_of_the_mean_and_the_gap_s_is_independent() -> None:
 def test_of_a_split_without_a_finite_number_nothing_is_said(bad: float) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found = pair(bowl(), surface_of(lambda x, y: x + y + bad, X, Y, groups=4))
+        nowhere = surface_of(lambda x, y: x + y + bad, X, Y, groups=4)
+        found, turned = pair(bowl(), nowhere), pair(nowhere, bowl())
     for estimate in (*[found["minima_distance"][k] for k in (ITSELF, "loss")], found["correlation"],
                      found["centre_gap"], found["loss_in_basin"][ITSELF], found["loss_in_basin"]["gap"]):  # fmt: skip
         assert estimate.status == "not finite"
+    assert found["centre_gap"] == turned["centre_gap"] == Estimate.missing("not finite")
+    unmeasured = replace(bowl(), measured=np.zeros((21, 13), dtype=bool))
+    assert pair(nowhere, unmeasured)["minima_distance"][ITSELF] == Estimate.missing("not measured")
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
@@ -217,6 +219,9 @@ def test_an_unfinished_second_split() -> None:
     assert number(found["minima_distance"][ITSELF]) == pytest.approx(0.5)
     assert found["minima_distance"]["loss"] == found["loss_in_basin"][ITSELF] == Estimate.missing("not measured")
     assert found["correlation"].status == "ok"
+    most = replace(second, measured=np.broadcast_to(second.x.values[:, None] > -0.2, second.loss.shape))
+    assert pair(bowl(), most)["minima_distance"]["loss"].bound == "lower"
+    assert pair(bowl(), second)["minima_distance"]["loss"].bound == "exact"
     none = pair(bowl(), replace(second, measured=np.zeros_like(second.measured)))
     for estimate in (none["minima_distance"][ITSELF], none["correlation"], none["loss_in_basin"][ITSELF]):
         assert estimate == Estimate.missing("not measured")
@@ -244,7 +249,7 @@ def test_the_keys_are_there_whether_there_is_a_number_or_none() -> None:
     assert keys(pair(bowl(), bowl())) == keys(pair(bowl(), gone)) == keys(pair(gone, bowl()))
 
 
-@pytest.mark.parametrize("corner", [1e30, 1e150, np.inf, np.nan])
+@pytest.mark.parametrize("corner", [1e30, 1e150, 1e200, np.inf, np.nan])
 def test_numpy_is_not_heard_at_a_huge_corner(corner: float) -> None:
     surface = surface_of(
         lambda x, y: np.where((x > 0.9) & (y > 0.9), corner, x**2 + y**2), "-1:1:9", "-1:1:9", noise=1e-6, groups=4
@@ -258,13 +263,7 @@ def test_numpy_is_not_heard_at_a_huge_corner(corner: float) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_swapped_axes_change_nothing(seed: int) -> None:
     surfaces = [bowl(c, 2 * c, gram=SKEW, noise=0.03, groups=8, seed=seed + 10 * k) for k, c in enumerate((0.1, -0.2))]
-    turned = [
-        replace(
-            s, x=s.y, y=s.x, gram=SKEW[::-1, ::-1], loss=s.loss.T, loss_groups=s.loss_groups.transpose(1, 0, 2),
-            measured=s.measured.T,
-        ) for s in surfaces if s.y is not None
-    ]  # fmt: skip
-    one, other = pair(surfaces[0], surfaces[1]), pair(turned[0], turned[1])
+    one, other = pair(surfaces[0], surfaces[1]), pair(swapped(surfaces[0]), swapped(surfaces[1]))
     assert (other["minima_distance"]["x"], other["minima_distance"]["y"]) == (
         one["minima_distance"]["y"],
         one["minima_distance"]["x"],

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import HIMMELBLAU, PROBLEMS, quadratic, surface_of
+from problems import HIMMELBLAU, PROBLEMS, quadratic, surface_of, swapped
 
 from landscape_cli.analyse.paths import ITSELF, flatten
-from landscape_cli.analyse.statistics import PLANE_STATISTICS, centre_statistics, statistics
+from landscape_cli.analyse.statistics import PLANE_STATISTICS, centre_statistics, plane_statistics, statistics
 from landscape_cli.profile import Bound, Estimate, PlaneRecord, Profile, Provenance, Status, Surface
 from landscape_cli.report import formats
 from landscape_cli.report.run import Run
+from landscape_cli.section import Section
 
 GRAM = np.array([[4.0, 1.0], [1.0, 2.0]])
 
@@ -65,7 +66,19 @@ def test_the_names_are_those_of_the_design() -> None:
 
 def test_what_has_not_been_measured_of_the_full_space_is_none() -> None:
     tree = statistics(plane_and_line())
-    assert [tree[name] for name in ("gradient", "hessian", "sharpness", "verdict")] == [None] * 4
+    names = ("gradient", "hessian", "sharpness", "learning_rate", "verdict")
+    assert [tree[name] for name in names] == [None] * 5
+    begun = replace(plane_and_line(), sections={name: Section({}, "") for name in names[:3]})
+    assert [statistics(begun)[name] for name in names] == [None] * 5
+
+
+def test_a_line_between_checkpoints_has_its_barrier_and_another_has_none() -> None:
+    surface = surface_of(lambda t: 4 * t * (1 - t), "0:1:5")
+    for recipe, there in (({"kind": "checkpoint"}, True), ({"kind": "random"}, False)):
+        plane = PlaneRecord("main", np.eye(1), (recipe,), {}, "", {"train": surface})
+        found = plane_statistics(plane)["train"]
+        assert ("barrier" in found, "monotone" in found) == (there, there)
+        assert not there or found["barrier"][ITSELF].value == pytest.approx(1.0)
 
 
 def test_the_numbers_of_a_split_are_those_of_its_own_surface() -> None:
@@ -102,6 +115,12 @@ def test_the_weight_penalty_is_told_where_the_job_names_a_weight_decay(decay: fl
     assert not there or found["weight_penalty"].value == 0.25
 
 
+@pytest.mark.parametrize(("held", "exact"), [(0.0, Estimate(0.0)), ("much", Estimate.missing("not measured"))])
+def test_a_weight_penalty_of_nothing_is_a_number_and_a_word_is_none(held: Any, exact: Estimate) -> None:
+    profile = profile_of({"weight_decay": 1e-4, "weight_penalty": held}, main=surface_of(lambda x: x, "-1:1:5"))
+    assert statistics(profile)["centre"]["train"]["weight_penalty"] == exact
+
+
 def test_flatten_gives_an_estimate_inside_a_dict_the_dict_s_own_name() -> None:
     a, b, c = (Estimate.of(float(i)) for i in range(3))
     tree = {"min": {ITSELF: a, "x": 1.0, "drop": b}, "list": [{ITSELF: c, "eps": 0.1}], "none": None}
@@ -111,12 +130,7 @@ def test_flatten_gives_an_estimate_inside_a_dict_the_dict_s_own_name() -> None:
 
 def test_swapping_the_axes_changes_no_statistic_of_the_surface() -> None:
     one = surface_of(lambda x, y: x**2 - x * y + 2 * y**2 + x**3, "-1:1:21", "-1:1:17", np.diag([4.0, 1.0]), 0.01)
-    assert one.y is not None
-    turned = replace(
-        one, x=one.y, y=one.x, gram=one.gram[::-1, ::-1], loss=one.loss.T,
-        loss_groups=one.loss_groups.transpose(1, 0, 2), measured=one.measured.T,
-    )  # fmt: skip
-    found = [dict(flatten(statistics(profile_of(main=surface)))) for surface in (one, turned)]
+    found = [dict(flatten(statistics(profile_of(main=surface)))) for surface in (one, swapped(one))]
     assert set(found[0]) == set(found[1])
     there, turned_there = (
         np.sort([float(e.value or 0.0) for n, e in each.items() if "critical_points" in n]) for each in found

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape_cli.analyse.local_fit import grid_indices
-from landscape_cli.analyse.plateau import plateaus
+from landscape_cli.analyse.plateau import joined, plateaus
 from landscape_cli.analyse.resolution import MADE_BY_GRID, is_noise, is_round, second_difference
 from landscape_cli.analyse.significance import Kept
 from landscape_cli.analyse.subgrid import Places, refine
@@ -17,7 +17,7 @@ from landscape_cli.profile import Floats, Surface
 
 KINDS = {1: "minimum", -1: "maximum", 0: "saddle", 2: "monkey saddle"}
 SADDLE, MONKEY = 0, 2
-APART = 0.25  # of a grid step: saddles whose places agree to that are one
+APART = 0.25  # of a grid step: saddles whose places agree to half of that are one
 DEGENERATE = 0.1  # of a second difference: where curvature vanishes and saddles are one, it is a monkey saddle
 
 
@@ -74,14 +74,11 @@ class Points:
     position: NDArray[np.intp]
 
     def merged(self, leader: NDArray[np.intp]) -> Points:
-        """Points with one leader, the most persistent of them, as one; its place is one that was fitted."""
-        keep, best = leader == np.arange(len(leader)), np.arange(len(leader))
-        best[leader[self.places.fitted]] = np.flatnonzero(self.places.fitted)
-        best = np.where(self.places.fitted, np.arange(len(leader)), best)[keep]
-        confirmed = np.bincount(leader[self.confirmed], minlength=len(leader))[keep] > 0
+        """Points with one leader, the most persistent of them, as that one."""
+        keep = leader == np.arange(len(leader))
         position = (np.cumsum(keep) - 1)[leader[self.position]]
-        rest = (self.inner[keep], self.bend[keep], confirmed, position)
-        return Points(self.role[keep], self.kind[keep], self.places.those(best), *rest)
+        rest = (self.inner[keep], self.bend[keep], self.confirmed[keep], position)
+        return Points(self.role[keep], self.kind[keep], self.places.those(keep), *rest)
 
     def ending(self, which: Bools) -> Bools:
         """[k] where one of these roles ends."""
@@ -97,7 +94,7 @@ class Points:
         basins, hills = (self.ending(~roles.extremum & side) for side in (roles.rising, ~roles.rising))
         inside = self.inner & (self.ending(~roles.extremum & roles.enclosed) | (basins & hills))
         saddle = np.isin(self.kind, (SADDLE, MONKEY))
-        at_border: Bools = ~np.where(saddle, inside, self.inner & roles.enclosed[self.role])
+        at_border: Bools = ~np.where(saddle, inside, roles.enclosed[self.role])
         return at_border
 
     def resolved(self, roles: Roles) -> Bools:
@@ -159,10 +156,17 @@ def _is_monkey(
 def _without_doubles(points: Points) -> Points:
     """Saddles at one place are one: the grid makes two of a monkey saddle that lies between its points."""
     fitted = np.flatnonzero(points.places.fitted & (points.kind == SADDLE))
-    cells = np.rint(points.places.steps[fitted] / APART)
-    _, first, inverse = np.unique(cells, axis=0, return_index=True, return_inverse=True)
-    leader = np.arange(len(points.kind))
-    leader[fitted] = fitted[first[inverse.ravel()]]
+    places = points.places.steps[fitted] / APART
+    pairs = [_first_in_cell(places + shift) for shift in ((0.0, 0.0), (0.0, 0.5), (0.5, 0.0), (0.5, 0.5))]
+    leader = joined(len(points.kind), fitted[np.concatenate(pairs, axis=1)].astype(np.int32)).astype(np.intp)
     many = np.bincount(leader, minlength=len(leader)) > 1
     kind = np.where(many & (points.places.curvature < DEGENERATE * points.bend), MONKEY, points.kind)
     return replace(points, kind=kind.astype(np.int8)).merged(leader)
+
+
+def _first_in_cell(places: Floats) -> NDArray[np.intp]:
+    """(k, 2) -> (2, k) each place's number, and that of the first in its unit cell. Places that are half a cell apart
+    share one of the cells that are shifted by halves.
+    """
+    _, first, inverse = np.unique(np.floor(places), axis=0, return_index=True, return_inverse=True)
+    return np.stack([np.arange(len(places)), first[inverse.ravel()]])

@@ -94,8 +94,6 @@ def _highest(path: _Path, share: Floats) -> tuple[Estimate, float]:
     above = path.loss - ((1 - share) * first + share * last)
     above = np.where(np.abs(above) <= jackknife.ROUNDING * max(abs(first), abs(last)), 0.0, above)
     best = int(np.argmax(above))
-    if not np.isfinite(above[best]):
-        return Estimate.of(float(above[best])), float(path.t[best])
     weights = _unit(path, best) - (1 - share[best]) * _unit(path, 0) - share[best] * _unit(path, -1)
     return replace(path.combination(weights), value=float(above[best])), float(path.t[best])
 

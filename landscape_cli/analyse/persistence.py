@@ -55,7 +55,7 @@ def minimum_pairs(surface: Triangulation) -> Pairs:
     ranks, first, other = _meetings(surface, basin)
     death, elder = _unite(len(minima) + 1, ranks, number[first], number[other])
     ends = np.where(death < 0, _highest(elder, number[basin]), death)[1:]
-    edge = np.sort(surface.rank[~surface.inner().ravel() & (surface.rank < len(basin))])
+    edge = surface.rank[~surface.inner().ravel() & (surface.rank < len(basin))]
     ranks, first = np.concatenate([ranks, edge]), np.concatenate([number[first], number[basin[edge]]])
     other = np.concatenate([number[other], np.zeros(len(edge), dtype=np.int32)])
     sooner = np.argsort(ranks, kind="stable")

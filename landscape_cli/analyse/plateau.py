@@ -23,16 +23,16 @@ class Plateaus:
 def plateaus(triangles: Triangulation, loss: Floats) -> Plateaus:
     """The flat regions of a surface."""
     count = loss.size
-    edges = [triangles.edges(step) for step in triangles.ring[: (len(triangles.ring) + 1) // 2]]
+    edges = [triangles.edges(step) for step in triangles.ring[: len(triangles.ring) // 2]]
     equal = np.concatenate([np.stack([a, b])[:, loss.ravel()[a] == loss.ravel()[b]] for a, b in edges], axis=1)
-    region = _joined(count, equal)
+    region = joined(count, equal)
     alike = np.bincount(equal.ravel(), minlength=count) == len(triangles.ring)
     solid = np.zeros(count, dtype=bool)
     solid[region[alike]] = True
     return Plateaus(region, solid[region])
 
 
-def _joined(count: int, edges: Indices) -> Indices:
+def joined(count: int, edges: Indices) -> Indices:
     """The lowest point that each of `count` points is joined to by edges (2, k)."""
     root = np.arange(count, dtype=np.int32)
     while True:

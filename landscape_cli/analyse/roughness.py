@@ -84,7 +84,7 @@ class _Walk:
             self.close(np.flatnonzero(self.going & ~inside))
             self._open(np.flatnonzero(inside & ~self.going), points)
         for side, beyond in ((1, losses > self.lowest), (-1, losses < self.highest)):
-            rows = np.flatnonzero(beyond & inside & (self.direction != side))
+            rows = np.flatnonzero(beyond & (self.direction != side))
             if rows.size:
                 extreme = self.low if side > 0 else self.high
                 rows = rows[self._resolved(points[rows], extreme[rows])]
@@ -114,7 +114,7 @@ class _Walk:
         """Are these pairs of points apart by more than the error of their difference?"""
         a, b = self.losses[here], self.losses[extreme]
         floor = jackknife.ROUNDING * np.maximum(np.abs(a), np.abs(b))
-        if len(self.sizes) > 1:
+        if np.count_nonzero(self.sizes) > 1:
             floor = floor + self.sure * jackknife.errors(self.groups[here] - self.groups[extreme], self.sizes)
         return np.asarray(np.abs(a - b) > floor)
 

@@ -131,11 +131,7 @@ def _replicated(surface: Surface, points: Places, own: Floats, unit: float, othe
             sums += [moved.sum(0), other[part] @ moved, own[part] @ moved, np.einsum("pg,pg->g", moved, moved)]
         mean, with_other, with_own, square = sums / len(points)
         spread = np.sqrt(1 + 2 * with_own + square - mean**2)
-        return _finite(jackknife.spread((own @ other / len(points) + with_other) / spread))
-
-
-def _finite(error: Floats) -> float | None:
-    return float(error) if np.isfinite(error) else None
+        return float(jackknife.spread((own @ other / len(points) + with_other) / spread))
 
 
 def _in_basin(first: Surface, second: Surface, delta: float) -> dict[str, Any]:

@@ -80,19 +80,11 @@ class Triangulation:
         return np.stack(beside, axis=-1)
 
     @cached_property
-    def present(self) -> Masks:
-        """[nx * ny] which neighbours there are."""
-        return self._mask(np.int32(len(self.order)))
-
-    @cached_property
     def lower(self) -> Masks:
         """[nx * ny] which neighbours come before the point in the order: the lower link."""
-        return np.where(self.rank < len(self.order), self._mask(self.rank.reshape(self.shape)), 0).astype(np.uint8)
-
-    def _mask(self, limit: Indices | np.int32) -> Masks:
-        mask = np.zeros(self.shape, dtype=np.uint8)
+        mask, own = np.zeros(self.shape, dtype=np.uint8), self.rank.reshape(self.shape)
         for bit, step in enumerate(self.ring):
-            mask |= (self._beside(step) < limit).astype(np.uint8) << np.uint8(bit)
+            mask |= (self._beside(step) < own).astype(np.uint8) << np.uint8(bit)
         return mask.ravel()
 
     def starts(self, part: Masks) -> Masks:
