@@ -203,6 +203,25 @@ def test_a_minimum_outside_the_window_is_none_inside() -> None:
         assert not inside(critical_statistics(sampled(landscape, (51, 51))))
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.floats(0, 3), st.floats(0, 180), st.sampled_from([1.0, -1.0]), st.sampled_from([21, 51]), st.floats(0.01, 3),
+    st.floats(-0.6, 0.6), st.booleans(),
+)  # fmt: skip
+def test_what_lies_beyond_the_edge_is_at_the_border(
+    exponent: float, degrees: float, sign: float, size: int, beyond: float, y: float, turn: bool
+) -> None:
+    function, x = turned_quadratic(10**exponent, degrees, sign), 1 + beyond * 2 / (size - 1)
+    surface = surface_of(lambda a, b: function(a - x, b - y), f"-1:1:{size}", f"-1:1:{size}", groups=2)
+    assert not inside(critical_statistics(swapped(surface) if turn else surface))
+
+
+def test_a_minimum_just_beyond_the_edge_is_none_inside() -> None:
+    function = turned_quadratic(26.587777, 102.835982)
+    surface = surface_of(lambda x, y: function(x - 1.0017757559, y - 0.3211734638), "-1:1:21", "-1:1:21", groups=2)
+    assert not inside(critical_statistics(surface))
+
+
 # ---------------------------------------------------------------- degenerate surfaces
 
 
@@ -219,7 +238,7 @@ def test_a_monkey_saddle_is_one_on_and_off_the_grid(shift: tuple[float, float], 
 
 def test_saddles_two_steps_apart_are_two() -> None:
     found = critical_statistics(surface_of(lambda x, y: x**4 / 4 - x**2 / 2 - y**2, "-4:6:11", "-5:5:11", groups=2))
-    saddles = [p["x"] for p in inside(found, resolved=False) if p["kind"] == "saddle" and p["refined"]]
+    saddles = [p["x"].value for p in inside(found, resolved=False) if p["kind"] == "saddle" and p["refined"]]
     assert sorted(saddles) == pytest.approx([-1, 1])
 
 
@@ -335,6 +354,33 @@ def test_uneven_axes() -> None:
     assert len(places) >= 7
     for kind, a, b in places:
         assert min(max(abs(a - t[1]), abs(b - t[2])) for t in landscape.critical_points if t[0] == kind) < 1e-6
+
+
+def test_between_unequal_steps_the_way_does_not_go_in_circles() -> None:
+    """The minimum lies in a gap twice as wide as those around it."""
+    gap: Any = [-3, -2.5, -2, -1.5, -1, -0.5, 0.5, 1, 1.5, 2, 2.5, 3]
+    for surface, kind in (
+        (surface_of(lambda x: x**2, gap, groups=2), "minimum"),
+        (surface_of(lambda x, y: x**2 + y**2, gap, gap, groups=2), "minimum"),
+        (surface_of(lambda x, y: x**2 - y**2, gap, gap, groups=2), "saddle"),
+    ):
+        (point,) = inside(critical_statistics(surface))
+        assert (point["kind"], point["refined"]) == (kind, True)
+        found = [point[n].value for n in ("x", "y", "loss") if point[n] is not None]
+        assert found == pytest.approx([0] * len(found), abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", ["himmelblau", "camel", "rosenbrock", "mueller-brown"])
+def test_on_jittered_axes_every_point_is_where_it_is(name: str, seed: int) -> None:
+    """Steps from half to one and a half of their mean."""
+    landscape, random = LANDSCAPES[name], np.random.default_rng(seed)
+    axes: list[Any] = []
+    for low, high in (landscape.x, landscape.y):
+        steps_ = np.cumsum(np.r_[0, random.uniform(0.5, 1.5, 100)])
+        axes.append(low + (high - low) * steps_ / steps_[-1])
+    surface = surface_of(landscape.loss, *axes, groups=2)
+    assert not unmatched(surface, critical_statistics(surface), landscape.critical_points, 0.1)
 
 
 # ---------------------------------------------------------------- lines

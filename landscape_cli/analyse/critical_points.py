@@ -59,7 +59,7 @@ class Points:
     Attributes:
         role: its numbers among the roles.
         kind: of KINDS.
-        inner: no neighbour of the grid point is missing.
+        inner: no neighbour of the grid point is missing, and the place lies in the window.
         bend: the second difference there.
         confirmed: the kind does not depend on the grid.
         position: [roles] which point each role is.
@@ -87,14 +87,14 @@ class Points:
     def at_border(self, roles: Roles) -> Bools:
         """[k] what an edge of the surface may have made.
 
-        An extremum from which the loss does not rise on the way to the edge by more than noise. A saddle that lies at
-        an edge, or where no enclosed extremum ends and that does not part both basins and hills: then the way around
-        it along the edge is as good.
+        What lies at an edge, or by its polynomial beyond. An extremum from which the loss does not rise on the way to
+        the edge by more than noise. A saddle where no enclosed extremum ends and that does not part both basins and
+        hills: then the way around it along the edge is as good.
         """
         basins, hills = (self.ending(~roles.extremum & side) for side in (roles.rising, ~roles.rising))
-        inside = self.inner & (self.ending(~roles.extremum & roles.enclosed) | (basins & hills))
+        inside = self.ending(~roles.extremum & roles.enclosed) | (basins & hills)
         saddle = np.isin(self.kind, (SADDLE, MONKEY))
-        at_border: Bools = ~np.where(saddle, inside, roles.enclosed[self.role])
+        at_border: Bools = ~(self.inner & np.where(saddle, inside, roles.enclosed[self.role]))
         return at_border
 
     def resolved(self, roles: Roles) -> Bools:
@@ -117,6 +117,7 @@ def locate(surface: Surface, triangles: Triangulation, roles: Roles) -> Points:
     places = refine(surface, spots, MADE_BY_GRID * bend, kind, inner & ~monkey & ~flat.solid[vertex])
     confirmed = places.fitted | flat.solid[vertex] | monkey | noise
     confirmed |= is_round(surface, spots, kind) & roles.steep[chosen]
+    inner &= places.inside(surface)
     return _without_doubles(Points(chosen, kind, places, inner, bend, confirmed, position))
 
 

@@ -77,6 +77,22 @@ class LocalFit:
         found: Floats = self.values[axis][at] + offset * self.step[axis][at]
         return found
 
+    def nearest(self, at: Spots, offset: Floats) -> tuple[Spots, Floats]:
+        """The grid points next to places, and the places' offsets from them, in their own local steps."""
+        spots, offsets = at.copy(), offset.copy()
+        for i, (values, step) in enumerate(zip(self.values, self.step, strict=True)):
+            old = at[:, i]
+            near = np.searchsorted((values[1:] + values[:-1]) / 2, self.coordinates(i, old, offset[:, i]))
+            moved = offset[:, i] * step[old] - (values[near] - values[old])
+            spots[:, i], offsets[:, i] = near, moved / step[near]
+        return spots, offsets
+
+    def steps(self, at: Spots, offset: Floats) -> Floats:
+        """(k, 2) how many grid steps places are from the first grid point; at most at the last one."""
+        places = (self.coordinates(i, at[:, i], offset[:, i]) for i in (0, 1))
+        whole = [np.interp(at, v, np.arange(len(v))) for at, v in zip(places, self.values, strict=True)]
+        return np.stack(whole, axis=1)
+
     def weights(self, axis: int, at: NDArray[np.intp], offset: Floats, derivative: int = 0) -> Floats:
         """(k, m): of the window's losses in the polynomial's derivative at `offset`."""
         powers = self.powers[axis][at]

@@ -43,6 +43,13 @@ class Places:
         numbers = (self.loss[some], self.stderr[some], self.fitted[some], self.curvature[some])
         return Places(self.place[some], self.error[some], self.steps[some], *numbers)
 
+    def inside(self, surface: Surface) -> Bools:
+        """[k] which of the places lie between the first and the last grid line."""
+        ends = np.array([(axis.values[0], axis.values[-1]) for axis in surface.axes]).T
+        place = self.place[:, : len(surface.axes)]
+        inside: Bools = ((place >= ends[0]) & (place <= ends[1])).all(axis=1)
+        return inside
+
 
 def refine(surface: Surface, spots: Spots, allowed: Floats, sign: NDArray[np.integer], inner: Bools) -> Places:
     """Where critical points near grid points are.
@@ -87,7 +94,7 @@ def _put(found: Places, surface: Surface, fit: LocalFit, which: NDArray[np.intp]
     found.place[which] = np.stack([fit.coordinates(i, at[:, i], offset[:, i]) for i in (0, 1)], axis=1)
     steps = np.stack([fit.step[i][at[:, i]] for i in (0, 1)], axis=1)
     found.error[which] = fit.place_errors(surface, at, offset) * steps
-    found.steps[which] = at + offset
+    found.steps[which] = fit.steps(at, offset)
     found.loss[which], found.stderr[which] = fit.interpolate(surface, at, offset)
     found.curvature[which] = np.abs(fit.derivatives(planar(surface), at, offset)[1]).max(axis=1)
     found.fitted[which] = True
@@ -98,7 +105,6 @@ def _newton(
 ) -> tuple[Spots, Floats, Bools]:
     """The grid points next to the critical points, the offsets from them in local steps, and where that worked."""
     at, offset, level = spots.copy(), np.zeros(spots.shape), losses[tuple(spots.T)]
-    last = np.array(losses.shape) - 1
     todo, works = np.arange(len(at)), np.zeros(len(at), dtype=bool)
     for _ in range(ROUNDS):
         if not len(todo):
@@ -108,13 +114,11 @@ def _newton(
         length = np.abs(move).max(axis=1, keepdims=True)
         whole = np.isfinite(length)
         offset[todo] += np.where(whole, move, 0.0) / np.maximum(np.where(whole, length, 1.0), 1)
-        near = np.clip(at[todo] + np.rint(offset[todo]).astype(np.intp), 0, last)
-        offset[todo] -= near - at[todo]
-        at[todo] = near
+        at[todo], offset[todo] = fit.nearest(at[todo], offset[todo])
         done = length[:, 0] < CONVERGED
         works[todo[done]] = (is_kind(hessian, sign[todo]) & (np.abs(offset[todo]) <= 1).all(axis=1))[done]
         with np.errstate(invalid="ignore"):
-            todo = todo[~done & whole[:, 0] & (np.abs(losses[tuple(near.T)] - level[todo]) <= allowed[todo])]
+            todo = todo[~done & whole[:, 0] & (np.abs(losses[tuple(at[todo].T)] - level[todo]) <= allowed[todo])]
     return at, offset, works
 
 
