@@ -190,6 +190,41 @@ def test_false_minima_are_there_and_unresolved(aspect: float, false: int) -> Non
     assert sum(p["kind"] == "minimum" for p in inside(found, resolved=False)) > false
 
 
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from(["arctan", "asinh", "tanh", "logarithm", "sharp logarithm", "root", "sharp root"]), st.floats(0, 4),
+    st.floats(0, 180), st.sampled_from(SIZES), st.floats(-0.5, 0.5), st.floats(-0.5, 0.5),
+)  # fmt: skip
+def test_a_ridge_narrower_than_the_grid_s_steps_has_no_resolved_point_that_is_not_true(
+    shape: str, exponent: float, degrees: float, size: tuple[int, int], x: float, y: float
+) -> None:
+    """A turned saddle through a strictly monotone function that saturates, a turned minimum through one that sharpens
+    it: any polynomial swings beside such a ridge.
+    """
+    shapes: dict[str, Callable[[Any], Any]] = {
+        "arctan": np.arctan, "asinh": np.arcsinh, "tanh": lambda v: np.tanh(v / 100), "logarithm": np.log1p,
+        "sharp logarithm": lambda v: np.log(v + 0.1), "root": lambda v: np.sqrt(v + 1),
+        "sharp root": lambda v: np.sqrt(v + 0.01),
+    }  # fmt: skip
+    kind, sign = ("saddle", -1.0) if shape in ("arctan", "asinh", "tanh") else ("minimum", 1.0)
+    quadratic = turned_quadratic(10**exponent, degrees, sign)
+    surface = sampled(Landscape(lambda a, b: shapes[shape](quadratic(a, b)), (-1, 1), (-1, 1)), size, (x, y))
+    unmatched(surface, critical_statistics(surface), [(kind, 0.0, 0.0)], 0.1)
+
+
+def test_the_ridges_that_two_polynomials_agree_on() -> None:
+    saddle, step = turned_quadratic(1e4, 45.0, -1.0), 0.02
+    found = critical_statistics(surface_of(lambda x, y: np.arctan(saddle(x, y)), "-1:1:21", "-1:1:21", groups=2))
+    assert {p["kind"] for p in inside(found)} <= {"saddle"}
+    for degrees in (30.0, 75.0):
+        bowl = turned_quadratic(1e4, degrees)
+        surface = surface_of(
+            lambda x, y, bowl=bowl: np.sqrt(1 + bowl(x - 0.37 * step, y + 0.21 * step)),
+            "-1:1:101", "-1:1:101", groups=2,
+        )  # fmt: skip
+        unmatched(surface, critical_statistics(surface), [("minimum", 0.37 * step, -0.21 * step)], 0.1)
+
+
 def test_where_the_grid_is_too_coarse_nothing_is_resolved() -> None:
     """Two points for each of Rastrigin's waves: 81 minima are seen."""
     found = critical_statistics(sampled(LANDSCAPES["rastrigin"], (21, 21)))
@@ -291,7 +326,9 @@ def test_a_flat_pass_between_three_valleys_is_one_saddle() -> None:
 
 
 def test_a_cusp_is_a_minimum_on_the_grid() -> None:
-    for size in SIZES[:3]:
+    """21² holds two points of each of the waves around it: nothing there is resolved."""
+    assert not inside(critical_statistics(sampled(LANDSCAPES["ackley"], (21, 21))))
+    for size in SIZES[1:3]:
         found = critical_statistics(sampled(LANDSCAPES["ackley"], size))
         point = inside(found)[0]
         assert (point["kind"], point["x"].value, point["y"].value) == (
@@ -565,6 +602,15 @@ def test_noise_hides_no_point_that_stands_out(noise: str) -> None:
         kinds = Counter(p["kind"] for p in inside(critical_statistics(surface), resolved=False))
         assert kinds["minimum"] == 4
         assert (kinds["saddle"], kinds["maximum"]) in ((3, 0), (4, 1))
+
+
+@pytest.mark.parametrize("seed", [1, 30, 31, 36])
+def test_noise_does_not_unresolve_what_stands_far_out(seed: int) -> None:
+    """All of Himmelblau's points but the maximum are more than 100 errors high; the valleys' curvature is known to a
+    tenth."""
+    surface = sampled(LANDSCAPES["himmelblau"], (51, 51), groups=64, noise=0.5, seed=seed)
+    counts = critical_statistics(surface)["counts"]
+    assert (counts["minima"], counts["saddles"], counts["maxima"], counts["unresolved"]) == (4, 4, 1, 0)
 
 
 def wells(x: Any, y: Any) -> Any:
