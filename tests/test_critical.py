@@ -325,6 +325,39 @@ def test_a_flat_pass_between_three_valleys_is_one_saddle() -> None:
     assert [(p["kind"], p["resolved"]) for p in points if p["loss"].value == 0] == [("monkey saddle", True)]
 
 
+@pytest.mark.parametrize("seed", range(60))
+def test_a_flat_region_is_one_point_at_most_however_thin(seed: int) -> None:
+    """Grids of a few small integers: equal neighbours everywhere."""
+    random = np.random.default_rng(seed)
+    shape = random.integers(4, 9, 2).tolist()
+    losses = random.integers(0, 4 + 4 * (seed % 2), shape).astype(float)
+    axes: list[Any] = [np.arange(n, dtype=float) for n in shape]
+    found = critical_statistics(surface_of(lambda x, y: losses[x.astype(int), y.astype(int)], *axes, groups=1))
+    assert found["euler"]["ok"]
+    spots = [(int(p["x"].value), int(p["y"].value)) for p in found["critical_points"] if not p["refined"]]
+    for k, spot in enumerate(spots):
+        region, edge = {spot}, [spot]
+        while edge:
+            x, y = edge.pop()
+            for a, b in ((1, 0), (1, 1), (0, 1), (-1, 0), (-1, -1), (0, -1)):
+                beside = (x + a, y + b)
+                inside_ = 0 <= beside[0] < shape[0] and 0 <= beside[1] < shape[1]
+                if inside_ and beside not in region and losses[beside] == losses[spot]:
+                    region.add(beside)
+                    edge.append(beside)
+        assert not region & set(spots[:k]) - {spot}
+
+
+def test_the_floor_of_a_crater_is_a_minimum_and_no_saddle() -> None:
+    """A ring three points wide around a peak: the peak's saddle lies on it."""
+    distance = np.abs(np.hypot(*np.mgrid[-8:9, -8:9]) - 4)
+    losses = np.where(distance < 1.5, 0.0, distance)
+    found = critical_statistics(
+        surface_of(lambda x, y: losses[x.astype(int), y.astype(int)], "0:16:17", "0:16:17", groups=1)
+    )
+    assert Counter(p["kind"] for p in inside(found)) == {"minimum": 1, "maximum": 1}
+
+
 def test_a_cusp_is_a_minimum_on_the_grid() -> None:
     """21² holds two points of each of the waves around it: nothing there is resolved."""
     assert not inside(critical_statistics(sampled(LANDSCAPES["ackley"], (21, 21))))
@@ -536,6 +569,43 @@ def test_one_group_has_no_error_and_drops_nothing() -> None:
     found = critical_statistics(sampled(LANDSCAPES["himmelblau"], (51, 51), groups=1))
     assert found["counts"] == {**found["counts"], "minima": 4, "dropped": 0}
     assert found["critical_points"][0]["persistence"].stderr is None
+
+
+def drains(found: Found) -> None:
+    """Every minimum is in the tree, every way down leads to a listed one, and all ways end in minima without a
+    saddle: one, where the surface is in one piece."""
+    tree, points = found["merge_tree"], found["critical_points"]
+    listed = [branch["minimum"] for branch in tree]
+    assert sorted(listed) == sorted({k for k, p in enumerate(points) if p["kind"] == "minimum"})
+    roots = [branch for branch in tree if branch["into"] is None]
+    assert len(roots) == (1 if tree else 0)
+    assert all(b["saddle"] is None and b["barrier"].bound == "lower" for b in roots)
+    assert all(b["into"] in listed and b["saddle"] is not None for b in tree if b["into"] is not None)
+
+
+def test_the_deepest_minimum_stays_where_its_own_height_is_uncertain() -> None:
+    """All losses have the same relative error, 1 / 6.6: less than 7 errors set any point apart from any other."""
+    errors = np.random.default_rng(0).normal(size=64)
+    errors -= errors.mean()
+    errors /= np.sqrt((errors**2).sum() / 63 / 64) * 6.6
+    loss = HIMMELBLAU.loss
+    surface = surface_of(loss, "-5:5:51", "-5:5:51", noise=lambda *at: loss(*at) * errors)
+    found = critical_statistics(surface)
+    assert found["counts"]["minima"] == 4
+    drains(found)
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_merge_tree_has_a_root_and_every_way_in_it_ends_there(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    speed, phase, size = random.normal(size=(2, 8)) * 4, random.uniform(0, 6, 8), random.uniform(0.1, 3)
+
+    def waves(x: Floats, y: Floats) -> Floats:
+        return np.asarray(np.cos(x[..., None] * speed[0] + y[..., None] * speed[1] + phase).sum(axis=-1))
+
+    own = random.normal(size=8)
+    noise: Any = size if seed % 2 else lambda x, y: waves(x[..., 0], y[..., 0])[..., None] * own * size
+    drains(critical_statistics(surface_of(waves, "-1:1:21", "-1:1:21", noise=noise, groups=8, seed=seed)))
 
 
 # ---------------------------------------------------------------- noise

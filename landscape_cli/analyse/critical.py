@@ -23,7 +23,8 @@ def critical_statistics(surface: Surface, persistence: float = 0.0) -> dict[str,
     lowest minimum and the highest maximum never end (`essential`): theirs reaches to the other end of the
     surface and is a lower bound. Kept are those above `persistence` and above what noise makes on one surface in a
     hundred: a Student quantile of the paired standard error of extremum minus saddle, corrected for the number of
-    points (of pairs of points where it is essential). Without at least two sample groups nothing is known of the noise.
+    points (of pairs of points where it is essential); and the deeper minima and higher maxima in which those end.
+    Without at least two sample groups nothing is known of the noise, which then counts as structure.
 
     `x`, `y`, `loss` are those of a polynomial through the points around, 7×7 of them (beside walls and on small grids
     5×5), where it has a critical point of that kind and a narrower one agrees (`refined`), else the grid point's, and

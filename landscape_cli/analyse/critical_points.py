@@ -106,8 +106,8 @@ class Points:
 def locate(surface: Surface, triangles: Triangulation, roles: Roles) -> Points:
     """The critical points that the roles are."""
     flat = plateaus(triangles, surface.loss)
-    spread = np.where(flat.solid[roles.vertex], flat.region[roles.vertex], roles.vertex)
-    chosen, position = _one_each(spread + (roles.kind == SADDLE) * surface.loss.size, roles)
+    alone = ~flat.many[roles.vertex] & (roles.kind == SADDLE)
+    chosen, position = _one_each(flat.region[roles.vertex] + alone * surface.loss.size, roles)
     vertex, inner = roles.vertex[chosen], triangles.inner().ravel()[roles.vertex[chosen]]
     spots = grid_indices(surface, vertex)
     noise = is_noise(surface, spots)
