@@ -9,6 +9,7 @@ import pytest
 from numpy.typing import NDArray
 from problems import UNEVEN, deviations, surface_of
 
+from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.confirm import is_smooth
 from landscape_cli.analyse.jackknife import student
 from landscape_cli.analyse.local_fit import LocalFit, grid_indices, is_kind, newton_step
@@ -251,7 +252,8 @@ def test_a_polynomial_of_its_degree_is_exact_everywhere_in_value_slope_curvature
     x, y = (fit.coordinates(i, at[:, i], offset[:, i]) for i in (0, 1))
     steps = np.stack([np.gradient(axis.values)[at[:, i]] for i, axis in enumerate(surface.axes)], axis=1)
     np.testing.assert_allclose(x, surface.x.values[at[:, 0]] + offset[:, 0] * steps[:, 0])
-    value, error = fit.interpolate(surface, at, offset)
+    value, each = fit.interpolate(surface, at, offset)
+    error = jackknife.errors(each, surface.centre.group_sizes)
     np.testing.assert_allclose(value, polynomial(x, y), rtol=1e-9)
     np.testing.assert_allclose(error, np.abs(polynomial(x, y)), rtol=1e-6, atol=1e-9)
     gradient, hessian = fit.derivatives(surface.loss, at, offset)
@@ -319,7 +321,7 @@ def test_the_place_the_loss_and_its_error_are_those_of_the_wider_polynomial() ->
     assert found.place[0] == pytest.approx([exact, 0], abs=1e-5)  # one of Newton's steps from the narrower's
     assert found.steps[0] == pytest.approx([5 + exact, 0], abs=1e-5)
     assert found.loss[0] == pytest.approx(bent(exact), abs=1e-10)
-    assert found.stderr[0] == pytest.approx(1 + bent(exact), rel=1e-6)
+    assert jackknife.errors(found.each, np.ones(16))[0] == pytest.approx(1 + bent(exact), rel=1e-6)
     assert found.curvature[0] == pytest.approx(1 - 30e-3 * exact + 20e-3 * exact**3, rel=1e-4)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.local_fit import grid_indices
 from landscape_cli.analyse.plateau import joined, plateaus
 from landscape_cli.analyse.resolution import MADE_BY_GRID, is_noise, is_round, second_difference
@@ -35,12 +36,14 @@ class Roles:
     stderr: Floats
     ratio: Floats
     steep: Bools
+    other: NDArray[np.intp]  # the role of the pair's other end, itself where there is none
 
     @classmethod
     def of(cls, below: Kept, above: Kept, planar: bool) -> Roles:
         """On a line a minimum ends at a maximum, and the other way round."""
         ends = np.concatenate([kept.pairs.inside[kept.enclosed] for kept in (below, above)])
         parts = []
+        alone = np.concatenate([kept.pairs.essential for kept in (below, above)])
         for extremum in (True, False):
             for kept, sign in ((below, 1), (above, -1)):
                 some = np.ones(len(kept.persistence), dtype=bool) if extremum else ~kept.pairs.essential
@@ -49,7 +52,10 @@ class Roles:
                 same = (np.full(len(vertex), value) for value in (kind, extremum, sign == 1))
                 enclosed = kept.enclosed[some] if extremum else np.isin(vertex, ends)
                 parts.append((vertex, *same, kept.pairs.essential[some], enclosed, *kept.those(some)))
-        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        other, paired = np.arange(len(columns[0])), np.flatnonzero(~alone)
+        other[paired], other[len(alone) :] = np.arange(len(alone), len(other)), paired
+        return cls(*columns, other)
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,17 @@ class Points:
     def ending(self, which: Bools) -> Bools:
         """[k] where one of these roles ends."""
         return np.bincount(self.position[which], minlength=len(self.role)) > 0
+
+    def heights(self, roles: Roles, sizes: Floats) -> tuple[Floats, Floats]:
+        """[roles] persistence and its standard error: between the polynomials' places where both ends have one, whose
+        weights in the losses are taken as fixed; else between grid points.
+        """
+        here, there = self.position, self.position[roles.other]
+        rise = np.where(roles.rising == roles.extremum, 1, -1) * (self.places.loss[there] - self.places.loss[here])
+        both = self.places.fitted[here] & self.places.fitted[there] & ~roles.essential & (rise > 0)
+        stderr = roles.stderr.copy()
+        stderr[both] = jackknife.errors(self.places.each[there[both]] - self.places.each[here[both]], sizes)
+        return np.where(both, rise, roles.persistence), stderr
 
     def at_border(self, roles: Roles) -> Bools:
         """[k] what an edge of the surface may have made.

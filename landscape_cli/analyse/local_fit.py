@@ -138,11 +138,9 @@ class LocalFit:
         return found[:, :2], found[:, 2:]
 
     def interpolate(self, surface: Surface, at: Spots, offset: Floats) -> tuple[Floats, Floats]:
-        """Loss and its standard error (k,)."""
+        """Loss (k,) and that of each group (k, G)."""
         x, y = (self.weights(i, at[:, i], offset[:, i]) for i in (0, 1))
-        return self.combine(surface, at, x, y), jackknife.errors(
-            self.of_groups(surface, at, x, y), surface.centre.group_sizes
-        )
+        return self.combine(surface, at, x, y), self.of_groups(surface, at, x, y)
 
     def place_errors(self, surface: Surface, at: Spots, offset: Floats) -> Floats:
         """(k, 2) standard errors of a critical point's place, in local steps.

@@ -26,7 +26,8 @@ class Places:
         place: [k, 2] coordinates, the grid point's own where there is no fit; of a line the second is 0.
         error: [k, 2] their standard errors; NaN where there is no fit.
         steps: [k, 2] the same in grid steps from the first point.
-        loss, stderr: [k] there; the error is NaN where there is none.
+        loss: [k] there.
+        each: [k, G] each group's.
         fitted: [k] a local polynomial has a critical point of that kind there.
         curvature: [k] its largest curvature, per squared grid step.
     """
@@ -35,13 +36,13 @@ class Places:
     error: Floats
     steps: Floats
     loss: Floats
-    stderr: Floats
+    each: Floats
     fitted: Bools
     curvature: Floats
 
     def those(self, some: Bools) -> Places:
         """Some of them."""
-        numbers = (self.loss[some], self.stderr[some], self.fitted[some], self.curvature[some])
+        numbers = (self.loss[some], self.each[some], self.fitted[some], self.curvature[some])
         return Places(self.place[some], self.error[some], self.steps[some], *numbers)
 
     def inside(self, surface: Surface) -> Bools:
@@ -98,7 +99,7 @@ def _put(found: Places, surface: Surface, fit: LocalFit, which: NDArray[np.intp]
     steps = np.stack([fit.step[i][at[:, i]] for i in (0, 1)], axis=1)
     found.error[which] = fit.place_errors(surface, at, offset) * steps
     found.steps[which] = fit.steps(at, offset)
-    found.loss[which], found.stderr[which] = fit.interpolate(surface, at, offset)
+    found.loss[which], found.each[which] = fit.interpolate(surface, at, offset)
     found.curvature[which] = np.abs(fit.derivatives(planar(surface), at, offset)[1]).max(axis=1)
     found.fitted[which] = True
 
