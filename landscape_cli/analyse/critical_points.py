@@ -55,7 +55,7 @@ class Roles:
         columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
         other, paired = np.arange(len(columns[0])), np.flatnonzero(~alone)
         other[paired], other[len(alone) :] = np.arange(len(alone), len(other)), paired
-        return cls(*columns, other)
+        return cls(*(*columns, other))
 
 
 @dataclass(frozen=True)

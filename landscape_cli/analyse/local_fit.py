@@ -169,7 +169,8 @@ class LocalFit:
         for start in range(0, len(at), CHUNK):
             part = slice(start, start + CHUNK)
             means = groups[self.windows(at[part])]
-            found[part] = np.einsum("kx,kxyg,ky->kg", x[part], means, y[part], optimize=True)
+            with np.errstate(invalid="ignore", over="ignore"):
+                found[part] = np.einsum("kx,kxyg,ky->kg", x[part], means, y[part], optimize=True)
         return found
 
 

@@ -66,7 +66,7 @@ LEGEND: dict[str, Meaning] = {
         "1",
         "how much the loss goes up and down beyond one descent and one ascent, over its range",
         "Over all grid lines, total variation - (first + last - 2·min), counting only reversals beyond 3 SE, over "
-        "the summed ranges; 0 for a constant. A wave adds 2 per period.",
+        "the summed ranges; 0 for a constant. A wave adds 2 per period. Biased low: what noise hides is not counted.",
     ),
     "surface.cliff": Meaning(
         "loss/parameter",
@@ -84,7 +84,7 @@ LEGEND: dict[str, Meaning] = {
     ),
     "sharpness.plane_eps": Meaning(
         "% of 1 + L",
-        "highest rise in the box of half-width ε",
+        "highest rise in the box of half-width ε: biased by choice",
         "100·(max over the box of half-width ε - L(θ*)) / (1 + L(θ*)), in the plane: a lower bound of that maximum.",
         "Keskar et al. 2017, metric 2.1, restricted to the plane",
         LAYER,
@@ -93,7 +93,8 @@ LEGEND: dict[str, Meaning] = {
         "parameter",
         "distance to a rise of δ, mean over rays",
         "The basin is the connected part of {L ≤ L(θ*) + δ} that holds the centre. Distance to its nearest edge along "
-        "rays, linearly interpolated; a lower bound where the window cuts it.",
+        "rays, linearly interpolated; a lower bound where the window cuts it. Biased small, and its interval too "
+        "narrow, where δ is within a few errors of the loss.",
     ),
     "basin.radius_median": Meaning("parameter", "distance to a rise of δ, median over rays"),
     "basin.area": Meaning("parameter²", "area that stays within δ of the checkpoint"),
@@ -166,13 +167,14 @@ LEGEND: dict[str, Meaning] = {
     "splits.minima_distance.resolution": Meaning("parameter", "diagonal of the grid's widest cell"),
     "splits.minima_distance.loss": Meaning("loss", "this split's loss at the first's lowest point minus at its own"),
     "splits.centre_gap": Meaning("loss", "this split's loss minus the first's at the checkpoint"),
-    "splits.correlation": Meaning("1", "Pearson's, of the two splits' losses over the plane"),
+    "splits.correlation": Meaning("1", "Pearson's, of the two splits' losses over the plane; noise lowers it"),
     "splits.loss_in_basin": Meaning("loss", "this split's mean loss in the first's basin"),
     "splits.loss_in_basin.gap": Meaning("loss", "the same minus the first's own"),
     "curvature.plane.eigenvalues": Meaning(
         "loss/parameter²",
         "of the fitted quadratic",
-        "Eigenvalues of G⁻¹H, H of a least-squares quadratic in a window of two grid steps to each side.",
+        "Eigenvalues of G⁻¹H, H of a least-squares quadratic in a window of two grid steps to each side. Noise drives "
+        "two that are nearly equal apart: their intervals are too narrow.",
     ),
     "curvature.plane.eigenvalues_unit": Meaning("loss", "the same per squared direction unit"),
     "curvature.plane.lack_of_fit": Meaning(
