@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape_cli.analyse import jackknife
-from landscape_cli.analyse.local_fit import LocalFit, Spots, is_kind, newton_step, planar
+from landscape_cli.analyse.local_fit import LocalFit, Planar, Spots, is_kind, newton_step, planar
 from landscape_cli.analyse.triangulation import Bools
 from landscape_cli.profile import Floats, Surface
 
@@ -26,17 +26,18 @@ def confirmed(
     """
     first, second, *wider = fits
     losses = planar(surface)
-    agrees = _agree(surface, first, second, at, offset, sign, 1.0)
+    agrees = _agree(surface, losses, first, second, at, offset, sign, 1.0)
     for _ in range(2):
         move = newton_step(*second.derivatives(losses, at, offset), sign)
         offset = offset + np.where(agrees[:, None] & (np.abs(move) <= MOST[:2]), move, 0.0)
     for fit in wider:
-        agrees &= _agree(surface, second, fit, at, offset, sign, AGAIN) | ~fit.whole(losses, at)
+        agrees &= _agree(surface, losses, second, fit, at, offset, sign, AGAIN) | ~fit.whole(losses, at)
     return offset, agrees & is_smooth(surface, second, at)
 
 
 def _agree(
     surface: Surface,
+    losses: Planar,
     fit: LocalFit,
     wider: LocalFit,
     at: Spots,
@@ -47,7 +48,6 @@ def _agree(
     """Where the wider one's critical point is near, of the kind, and both its curvatures nearly the same: to this share
     of the tolerances, and three standard errors of the differences.
     """
-    losses = planar(surface)
     gradient, hessian = wider.derivatives(losses, at, offset)
     move = newton_step(gradient, hessian, sign)
     values, apart = _curvatures(fit.derivatives(losses, at, offset)[1], hessian)
@@ -56,7 +56,7 @@ def _agree(
     limit = share * np.array([AGREE, AGREE, ALIKE, ALIKE]) * scale
     agrees = is_kind(hessian, sign) & (found <= MOST * scale).all(axis=1)
     unsure = np.flatnonzero(agrees & (found > limit).any(axis=1))
-    noise = _errors(surface, fit, wider, at[unsure], offset[unsure])
+    noise = _errors(surface, losses, fit, wider, at[unsure], offset[unsure])
     limit[unsure] += jackknife.SIGMAS * np.where(np.isfinite(noise), noise, 0.0)
     same: Bools = agrees & (found <= limit).all(axis=1)
     return same
@@ -70,10 +70,10 @@ def _curvatures(narrow: Floats, wide: Floats) -> tuple[Floats, Floats]:
     return np.abs(values[1]), np.where(known[:, None], np.abs(values[0] - values[1]), np.inf)
 
 
-def _errors(surface: Surface, fit: LocalFit, wider: LocalFit, at: Spots, offset: Floats) -> Floats:
+def _errors(surface: Surface, losses: Planar, fit: LocalFit, wider: LocalFit, at: Spots, offset: Floats) -> Floats:
     """(k, 4) standard errors of the differences of place and of curvature, to first order."""
     apart = wider.derivatives_of_groups(surface, at, offset) - fit.derivatives_of_groups(surface, at, offset)
-    hessian = wider.derivatives(planar(surface), at, offset)[1][:, [[0, 1], [1, 2]]]
+    hessian = wider.derivatives(losses, at, offset)[1][:, [[0, 1], [1, 2]]]
     moves = np.linalg.pinv(hessian) @ apart[:, :2]
     vectors = np.linalg.eigh(hessian)[1]
     bends = np.einsum("kim,kijg,kjm->kmg", vectors, apart[:, 2:][:, [[0, 1], [1, 2]]], vectors)
@@ -86,12 +86,13 @@ def is_smooth(surface: Surface, fit: LocalFit, at: Spots) -> Bools:
     Of a wave of n points the sixth difference is (2 sin π/n)⁴ of the second, the fourth the square root of that: both
     1 at six points. A spike's sixth is 10 of its second, a kink's 6. Three standard errors are allowed.
     """
+    losses = planar(surface)
     near, sizes = LocalFit.of(surface, 3), surface.centre.group_sizes
     highest, second, error = np.zeros((3, len(at)))
     for axis in range(len(surface.axes)):
         step = fit.mean_step(axis, at)
-        highest = np.maximum(highest, np.abs(fit.combine(surface, at, *fit.difference(axis, at, step))))
-        second = np.maximum(second, np.abs(near.combine(surface, at, *near.difference(axis, at, step))))
+        highest = np.maximum(highest, np.abs(fit.combine(losses, at, *fit.difference(axis, at, step))))
+        second = np.maximum(second, np.abs(near.combine(losses, at, *near.difference(axis, at, step))))
         error = np.fmax(error, jackknife.errors(fit.of_groups(surface, at, *fit.difference(axis, at, step)), sizes))
     smooth: Bools = highest <= second + jackknife.SIGMAS * error
     return smooth

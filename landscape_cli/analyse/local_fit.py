@@ -60,7 +60,7 @@ class LocalFit:
             start = np.clip(np.arange(len(v)) - width // 2 * stride, 0, len(v) - 1 - (width - 1) * stride)
             apart = v[start[:, None] + stride * np.arange(width)] - v[:, None]
             span = np.abs(apart).max(axis=1, keepdims=True) if width > 1 else np.ones((1, 1))
-            inverse = np.linalg.pinv((apart / span)[:, :, None] ** np.arange(width), rcond=1e-15)
+            inverse = _inverse((apart / span)[:, :, None] ** np.arange(width))
             first.append(start.astype(np.intp))
             powers.append(inverse * ((h[:, None] / span) ** np.arange(width))[:, :, None])
         return cls(values, step, tuple(first), tuple(powers), stride)
@@ -123,9 +123,9 @@ class LocalFit:
         weights[axis] = weights[axis] * ((step / self.step[axis][at[:, axis]]) ** order)[:, None]
         return weights[0], weights[1]
 
-    def combine(self, surface: Surface, at: Spots, x: Floats, y: Floats) -> Floats:
+    def combine(self, losses: Planar, at: Spots, x: Floats, y: Floats) -> Floats:
         """(k,) the losses in the windows, summed by the weights (k, mx) and (k, my)."""
-        found: Floats = np.einsum("kx,kxy,ky->k", x, planar(surface)[self.windows(at)], y)
+        found: Floats = np.einsum("kx,kxy,ky->k", x, losses[self.windows(at)], y)
         return found
 
     def derivatives(self, losses: Planar, at: Spots, offset: Floats) -> tuple[Floats, Floats]:
@@ -140,7 +140,7 @@ class LocalFit:
     def interpolate(self, surface: Surface, at: Spots, offset: Floats) -> tuple[Floats, Floats]:
         """Loss (k,) and that of each group (k, G)."""
         x, y = (self.weights(i, at[:, i], offset[:, i]) for i in (0, 1))
-        return self.combine(surface, at, x, y), self.of_groups(surface, at, x, y)
+        return self.combine(planar(surface), at, x, y), self.of_groups(surface, at, x, y)
 
     def place_errors(self, surface: Surface, at: Spots, offset: Floats) -> Floats:
         """(k, 2) standard errors of a critical point's place, in local steps.
@@ -172,6 +172,14 @@ class LocalFit:
             with np.errstate(invalid="ignore", over="ignore"):
                 found[part] = np.einsum("kx,kxyg,ky->kg", x[part], means, y[part], optimize=True)
         return found
+
+
+def _inverse(powers: Floats) -> Floats:
+    """(n, m, m); where points are so close that rounding makes them one, the pseudo-inverses."""
+    try:
+        return np.asarray(np.linalg.inv(powers), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.pinv(powers, rcond=1e-15), dtype=np.float64)
 
 
 def newton_step(gradient: Floats, hessian: Floats, sign: NDArray[np.integer]) -> Floats:

@@ -30,7 +30,8 @@ def plateaus(triangles: Triangulation, loss: Floats) -> Plateaus:
     alike = np.bincount(equal.ravel(), minlength=count) == len(triangles.ring)
     solid = np.zeros(count, dtype=bool)
     solid[region[alike]] = True
-    many = np.bincount(region, minlength=count)[region] > 1
+    many = np.zeros(count, dtype=bool)
+    many[equal] = True
     return Plateaus(region, many, solid[region])
 
 

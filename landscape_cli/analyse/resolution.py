@@ -70,8 +70,9 @@ def is_round(surface: Surface, spots: Spots, sign: NDArray[np.integer]) -> Bools
     """
     away = [np.minimum(spots[:, i], len(axis) - 1 - spots[:, i]) >= EDGE for i, axis in enumerate(surface.axes)]
     found, still = np.min(away, axis=0) & (np.abs(sign) == 1), np.zeros(spots.shape)
-    for stride in range(1, EDGE + 1):
-        gradient, hessian = LocalFit.of(surface, 3, stride).derivatives(planar(surface), spots, still)
+    losses = planar(surface)
+    for stride in range(1, EDGE + 1) if found.any() else ():
+        gradient, hessian = LocalFit.of(surface, 3, stride).derivatives(losses, spots, still)
         found &= (np.abs(newton_step(gradient, hessian, sign)) <= CUSP).all(axis=1) & is_kind(hessian, sign)
     is_round: Bools = found
     is_round[found] = _rises_alike(surface, spots[found], sign[found])
