@@ -53,6 +53,14 @@ def test_a_good_run_passes_every_check() -> None:
     assert {check["name"] for check in found} == expected
 
 
+@pytest.mark.parametrize(("sizes", "told"), [([4.0], True), ([4.0, 0.0], True), ([2.0, 2.0], False)])
+def test_one_sample_group_is_told(sizes: list[float], told: bool) -> None:
+    surface = surface_of(lambda x, y: x**2 + y**2, "-1:1:5", "-1:1:5", groups=len(sizes), sizes=sizes)
+    found = named(profile_of(surface), "sample groups")
+    text = "split0: one sample group: no standard errors, and noise counts as structure"
+    assert [(check["ok"], check["text"]) for check in found] == [(False, text)] * told
+
+
 def test_an_unfinished_run_says_how_much_is_done() -> None:
     measured = np.zeros((21, 21), bool)
     measured[:7] = True

@@ -216,7 +216,10 @@ def test_a_point_not_yet_measured_counts_like_a_wall() -> None:
     surface = surface_of(quadratic(-np.eye(2)), "-1:1:9", "-1:1:9")
     measured = np.ones((9, 9), dtype=bool)
     measured[4, 4] = False
-    assert np.isnan(hessian_map(replace(surface, measured=measured)).lowest).sum() == 9
+    part = replace(surface, measured=measured)
+    assert np.isnan(hessian_map(part).lowest).sum() == 9
+    found = convexity(part)["convex_fraction"]
+    assert found[ITSELF] == found["certain"] == Estimate.missing("not measured")
 
 
 @pytest.mark.parametrize(

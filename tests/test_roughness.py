@@ -234,7 +234,7 @@ def test_it_is_what_a_walk_point_by_point_finds(seed: int, walls: float) -> None
         noise=random.choice([0.0, 0.3, 1.0]), groups=5, sizes=[1, 2, 0, 3, 1], seed=seed,
     )  # fmt: skip
     loss = np.where(random.random(surface.loss.shape) < walls, random.choice([np.nan, np.inf]), surface.loss)
-    surface = replace(surface, loss=loss, measured=random.random(loss.shape) >= walls / 2)
+    surface = replace(surface, loss=np.where(random.random(loss.shape) < walls / 2, np.nan, loss))
     assert number(surface) == pytest.approx(by_hand(surface), rel=1e-9, abs=1e-12)
 
 
@@ -293,6 +293,8 @@ def test_without_two_neighbours_there_is_none() -> None:
     surface = surface_of(lambda x: np.where(x.astype(int) % 2 == 0, 1.0, np.nan), list(range(6)))
     assert estimate(surface) == Estimate.missing("not finite")
     assert estimate(replace(surface, measured=np.arange(6) < 3)) == Estimate.missing("not measured")
+    whole = surface_of(lambda x: x**2, "-1:1:6")
+    assert estimate(replace(whole, measured=np.arange(6) < 3)) == Estimate.missing("not measured")
     assert estimate(surface_of(lambda x: 1 / (x > 0), [0.0, 1.0])) == Estimate.missing("not finite")
 
 

@@ -184,10 +184,11 @@ def test_beside_what_is_not_finite_there_is_no_plateau(bad: float) -> None:
     assert plateau(surface) == 20 / 24
 
 
-def test_beside_what_is_not_yet_measured_a_point_does_not_count() -> None:
+@pytest.mark.parametrize("missing", [-1.0, 0.0])
+def test_of_a_part_of_the_plane_no_share_is_told(missing: float) -> None:
     surface = surface_of(lambda x: 1 + step(1.0, 0.55)(x), "-1:1:11")
-    assert plateau(replace(surface, measured=surface.x.values < 0.55)) == 1.0
-    assert plateau(replace(surface, measured=surface.x.values != -1.0)) == 7 / 9  # 2 of 9 beside the step
+    found = slopes(replace(surface, measured=~np.isclose(surface.x.values, missing)))["plateau_fraction"]
+    assert found[ITSELF] == Estimate.missing("not measured")
 
 
 # --- properties

@@ -29,7 +29,8 @@ def basin_statistics(surface: Surface, delta: float = DELTA) -> dict[str, Any]:
 
     The radii bend where an edge crosses a grid line, the median where the middle ray changes: their errors are those of
     balanced halves of the sample groups (`jackknife.halves`). Too small for an edge that lies within one of them of
-    where it would be cut.
+    where it would be cut. Where δ is within a few standard errors of a loss beside the centre the basin is biased small
+    (its edge is the first crossing, and noise makes early ones) and the intervals are too narrow.
     """
     (found,) = basin_levels(surface, (delta,))
     return {name: value for name, value in found.items() if name != "touches_border"}

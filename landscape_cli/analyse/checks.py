@@ -28,7 +28,7 @@ Trees = Mapping[str, Mapping[str, Any]]  # the statistics of each split of each 
 
 def checks(profile: Profile, planes: Trees | None = None) -> list[dict[str, object]]:
     """All self-checks of a run, in the order they should be read; what its planes' statistics say where given."""
-    found = [_finished(profile), *_centre(profile)]
+    found = [_finished(profile), *_centre(profile), *_groups(profile)]
     for plane in profile.planes.values():
         for split, surface in plane.surfaces.items():
             found += [*_grid_centre(plane, split, surface), *_finite(plane, split, surface)]
@@ -67,8 +67,14 @@ def _centre(profile: Profile) -> Iterator[Check]:
         text = f"{split}: the centre's loss is {centre.loss:.6g}, by a plain pass {centre.plain_loss:.6g}"
         same = agree(centre.loss, centre.plain_loss, profile.provenance.dtype or "float32")
         yield Check("centre equals checkpoint", same, text)
+
+
+def _groups(profile: Profile) -> Iterator[Check]:
+    """Nothing is known of the noise of a split whose samples are all in one group."""
+    for split, centre in profile.centre.items():
         if np.count_nonzero(centre.group_sizes) < 2:
-            yield Check("groups", False, f"{split}: one sample group alone: no number of it has an error")
+            text = f"{split}: one sample group: no standard errors, and noise counts as structure"
+            yield Check("groups", False, text)
 
 
 def _grid_centre(plane: PlaneRecord, split: str, surface: Surface) -> Iterator[Check]:

@@ -38,11 +38,12 @@ def convexity(surface: Surface) -> dict[str, Any]:
 
     The Hessian is that of the quadratic through the 3×3 points around, in parameter distance. Points whose lowest
     eigenvalue is within two standard errors of 0 count as convex; `certain` is the share of those above +2 SE, so the
-    two bracket what more samples would show. Convex in the plane does not mean minimum. Undefined without interior.
+    two bracket what more samples would show. Convex in the plane does not mean minimum. Undefined without interior. Not
+    measured until the whole plane is: the share of a part bounds that of the whole from neither side.
     """
     hessian = hessian_map(surface)
     known = ~np.isnan(hessian.lowest)
-    if not known.any():
+    if not known.any() or not surface.measured.all():
         missing = Estimate.missing(_why_none(surface))
         return {"convex_fraction": {ITSELF: missing, "certain": missing}}
     slack = SURE * np.nan_to_num(hessian.error[known], posinf=np.inf) + hessian.rounding[known]

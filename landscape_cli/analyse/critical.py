@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.critical_points import KINDS, Points, Roles, locate
 from landscape_cli.analyse.persistence import minimum_pairs
 from landscape_cli.analyse.significance import Kept, kept_pairs
 from landscape_cli.analyse.triangulation import triangulate
-from landscape_cli.profile import Bound, Estimate, Surface
+from landscape_cli.profile import Estimate, Floats, Surface
 
 
 def critical_statistics(surface: Surface, persistence: float = 0.0) -> dict[str, Any]:
@@ -23,11 +24,14 @@ def critical_statistics(surface: Surface, persistence: float = 0.0) -> dict[str,
     lowest minimum and the highest maximum never end (`essential`): theirs reaches to the other end of the
     surface and is a lower bound. Kept are those above `persistence` and above what noise makes on one surface in a
     hundred: a Student quantile of the paired standard error of extremum minus saddle, corrected for the number of
-    points (of pairs of points where it is essential). Without at least two sample groups nothing is known of the noise.
+    points (of pairs of points where it is essential); and the deeper minima and higher maxima in which those end.
+    Without at least two sample groups nothing is known of the noise, which then counts as structure.
 
     `x`, `y`, `loss` are those of a polynomial through the points around, 7×7 of them (beside walls and on small grids
     5×5), where it has a critical point of that kind and a narrower one agrees (`refined`), else the grid point's, and
-    its place without an error.
+    its place without an error. Where both ends of a pair are refined, so is their persistence: the difference of the
+    two losses. What is kept, paired with what and in which order are decided by the grid points' losses.
+
     `resolved` is false where the persistence is below 0.4 times the second difference at either end: a grid of this
     step makes such pairs by itself. It is false too inside the window where no polynomial confirms the kind and place,
     but for cusps, flat regions, monkey saddles, and where noise hides the shape between neighbours.
@@ -49,40 +53,42 @@ def critical_statistics(surface: Surface, persistence: float = 0.0) -> dict[str,
     above = kept_pairs(surface, minimum_pairs(triangles.reversed), persistence)
     roles = Roles.of(below, above, planar=surface.y is not None)
     points = locate(surface, triangles, roles)
+    heights = _heights(points, roles, surface.centre.group_sizes)
     total, expected = triangles.euler()
     return {
-        "critical_points": _entries(points, roles, surface.y is not None),
-        "merge_tree": _merge_tree(below, roles, points.position),
+        "critical_points": _entries(surface, points, roles, heights),
+        "merge_tree": _merge_tree(below, roles, points.position, heights),
         "walls": int(surface.loss.size - len(triangles.order)),
         "counts": {**_counts(points, roles), "dropped": below.dropped + above.dropped},
         "euler": {"sum": total, "expected": expected, "ok": total == expected},
     }
 
 
-def _entries(points: Points, roles: Roles, planar: bool) -> list[dict[str, Any]]:
+def _heights(points: Points, roles: Roles, sizes: Floats) -> list[Estimate]:
+    """[roles] their persistence."""
+    numbers = zip(*points.heights(roles, sizes), roles.essential.tolist(), strict=True)
+    return [Estimate.of(float(v), float(error), "lower" if essential else "exact") for v, error, essential in numbers]
+
+
+def _entries(surface: Surface, points: Points, roles: Roles, heights: list[Estimate]) -> list[dict[str, Any]]:
     """The points as the report has them."""
+    errors = jackknife.errors(points.places.each, surface.centre.group_sizes)
     at_border, resolved, places = points.at_border(roles), points.resolved(roles), points.places
     found = []
     for k, role in enumerate(points.role.tolist()):
         x, y = map(Estimate.of, places.place[k].tolist(), places.error[k].tolist())
-        essential = bool(roles.essential[role])
         found.append({
             "kind": KINDS[int(points.kind[k])],
             "x": x,
-            "y": y if planar else None,
-            "loss": Estimate.of(float(places.loss[k]), float(places.stderr[k])),
-            "persistence": _height(roles.persistence[role], roles.stderr[role], essential),
-            "essential": essential,
+            "y": y if surface.y is not None else None,
+            "loss": Estimate.of(float(places.loss[k]), float(errors[k])),
+            "persistence": heights[role],
+            "essential": bool(roles.essential[role]),
             "at_border": bool(at_border[k]),
             "resolved": bool(resolved[k]),
             "refined": bool(places.fitted[k]),
         })  # fmt: skip
     return found
-
-
-def _height(value: float, stderr: float, essential: bool) -> Estimate:
-    bound: Bound = "lower" if essential else "exact"
-    return Estimate.of(float(value), float(stderr), bound)
 
 
 def _counts(points: Points, roles: Roles) -> dict[str, int]:
@@ -95,7 +101,7 @@ def _counts(points: Points, roles: Roles) -> dict[str, int]:
     return {**counts, "unresolved": unresolved, "at_border": int(at_border.sum())}
 
 
-def _merge_tree(below: Kept, roles: Roles, position: NDArray[np.intp]) -> list[dict[str, Any]]:
+def _merge_tree(below: Kept, roles: Roles, position: NDArray[np.intp], heights: list[Estimate]) -> list[dict[str, Any]]:
     """Of each kept minimum, the most persistent first."""
     count, pairs = len(below.persistence), below.pairs
     saddle = np.full(count, -1)
@@ -108,6 +114,6 @@ def _merge_tree(below: Kept, roles: Roles, position: NDArray[np.intp]) -> list[d
             "minimum": int(position[k]),
             "into": None if essential else listed.get(int(pairs.elder[k])),
             "saddle": None if essential else int(saddle[k]),
-            "barrier": _height(below.persistence[k], below.stderr[k], essential),
+            "barrier": heights[k],
         })  # fmt: skip
     return tree

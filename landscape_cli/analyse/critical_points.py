@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.local_fit import grid_indices
 from landscape_cli.analyse.plateau import joined, plateaus
 from landscape_cli.analyse.resolution import MADE_BY_GRID, is_noise, is_round, second_difference
@@ -35,12 +36,14 @@ class Roles:
     stderr: Floats
     ratio: Floats
     steep: Bools
+    other: NDArray[np.intp]  # the role of the pair's other end, itself where there is none
 
     @classmethod
     def of(cls, below: Kept, above: Kept, planar: bool) -> Roles:
         """On a line a minimum ends at a maximum, and the other way round."""
         ends = np.concatenate([kept.pairs.inside[kept.enclosed] for kept in (below, above)])
         parts = []
+        alone = np.concatenate([kept.pairs.essential for kept in (below, above)])
         for extremum in (True, False):
             for kept, sign in ((below, 1), (above, -1)):
                 some = np.ones(len(kept.persistence), dtype=bool) if extremum else ~kept.pairs.essential
@@ -49,7 +52,10 @@ class Roles:
                 same = (np.full(len(vertex), value) for value in (kind, extremum, sign == 1))
                 enclosed = kept.enclosed[some] if extremum else np.isin(vertex, ends)
                 parts.append((vertex, *same, kept.pairs.essential[some], enclosed, *kept.those(some)))
-        return cls(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+        other, paired = np.arange(len(columns[0])), np.flatnonzero(~alone)
+        other[paired], other[len(alone) :] = np.arange(len(alone), len(other)), paired
+        return cls(*(*columns, other))
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ class Points:
     Attributes:
         role: its numbers among the roles.
         kind: of KINDS.
-        inner: no neighbour of the grid point is missing.
+        inner: no neighbour of the grid point is missing, and the place lies in the window.
         bend: the second difference there.
         confirmed: the kind does not depend on the grid.
         position: [roles] which point each role is.
@@ -84,17 +90,28 @@ class Points:
         """[k] where one of these roles ends."""
         return np.bincount(self.position[which], minlength=len(self.role)) > 0
 
+    def heights(self, roles: Roles, sizes: Floats) -> tuple[Floats, Floats]:
+        """[roles] persistence and its standard error: between the polynomials' places where both ends have one, whose
+        weights in the losses are taken as fixed; else between grid points.
+        """
+        here, there = self.position, self.position[roles.other]
+        rise = np.where(roles.rising == roles.extremum, 1, -1) * (self.places.loss[there] - self.places.loss[here])
+        both = self.places.fitted[here] & self.places.fitted[there] & ~roles.essential & (rise > 0)
+        stderr = roles.stderr.copy()
+        stderr[both] = jackknife.errors(self.places.each[there[both]] - self.places.each[here[both]], sizes)
+        return np.where(both, rise, roles.persistence), stderr
+
     def at_border(self, roles: Roles) -> Bools:
         """[k] what an edge of the surface may have made.
 
-        An extremum from which the loss does not rise on the way to the edge by more than noise. A saddle that lies at
-        an edge, or where no enclosed extremum ends and that does not part both basins and hills: then the way around
-        it along the edge is as good.
+        What lies at an edge, or by its polynomial beyond. An extremum from which the loss does not rise on the way to
+        the edge by more than noise. A saddle where no enclosed extremum ends and that does not part both basins and
+        hills: then the way around it along the edge is as good.
         """
         basins, hills = (self.ending(~roles.extremum & side) for side in (roles.rising, ~roles.rising))
-        inside = self.inner & (self.ending(~roles.extremum & roles.enclosed) | (basins & hills))
+        inside = self.ending(~roles.extremum & roles.enclosed) | (basins & hills)
         saddle = np.isin(self.kind, (SADDLE, MONKEY))
-        at_border: Bools = ~np.where(saddle, inside, roles.enclosed[self.role])
+        at_border: Bools = ~(self.inner & np.where(saddle, inside, roles.enclosed[self.role]))
         return at_border
 
     def resolved(self, roles: Roles) -> Bools:
@@ -106,8 +123,8 @@ class Points:
 def locate(surface: Surface, triangles: Triangulation, roles: Roles) -> Points:
     """The critical points that the roles are."""
     flat = plateaus(triangles, surface.loss)
-    spread = np.where(flat.solid[roles.vertex], flat.region[roles.vertex], roles.vertex)
-    chosen, position = _one_each(spread + (roles.kind == SADDLE) * surface.loss.size, roles)
+    alone = ~flat.many[roles.vertex] & (roles.kind == SADDLE)
+    chosen, position = _one_each(flat.region[roles.vertex] + alone * surface.loss.size, roles)
     vertex, inner = roles.vertex[chosen], triangles.inner().ravel()[roles.vertex[chosen]]
     spots = grid_indices(surface, vertex)
     noise = is_noise(surface, spots)
@@ -117,6 +134,7 @@ def locate(surface: Surface, triangles: Triangulation, roles: Roles) -> Points:
     places = refine(surface, spots, MADE_BY_GRID * bend, kind, inner & ~monkey & ~flat.solid[vertex])
     confirmed = places.fitted | flat.solid[vertex] | monkey | noise
     confirmed |= is_round(surface, spots, kind) & roles.steep[chosen]
+    inner &= places.inside(surface)
     return _without_doubles(Points(chosen, kind, places, inner, bend, confirmed, position))
 
 

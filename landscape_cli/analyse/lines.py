@@ -41,7 +41,8 @@ def path_statistics(surface: Surface) -> dict[str, Any]:
     """`barrier` and `monotone`, of a line from the checkpoint (0) to another (1); both must be points of the axis.
 
     `barrier` is the largest L(t) - [(1-t)·L(0) + t·L(1)] over the points t in [0, 1] (Entezari et al. 2022), at `t`,
-    with the paired standard error of that difference; 0, of error 0, where no point lies above the chord.
+    with the paired standard error of that difference. It is 0 where no point lies above the chord; its error is then
+    that of the highest point between the ends: so far noise may have lowered that point below the chord.
     `over_mean` is the largest L(t) - [L(0) + L(1)]/2 (Frankle et al. 2020), and `ends` L(1) - L(0). The largest of many
     noisy differences is biased upwards: `chosen_of` says of how many. Infinite where a point between is infinite.
 
@@ -93,8 +94,10 @@ def _highest(path: _Path, share: Floats) -> tuple[Estimate, float]:
     first, last = path.loss[0], path.loss[-1]
     above = path.loss - ((1 - share) * first + share * last)
     above = np.where(np.abs(above) <= jackknife.ROUNDING * max(abs(first), abs(last)), 0.0, above)
-    best = int(np.argmax(above))
-    weights = _unit(path, best) - (1 - share[best]) * _unit(path, 0) - share[best] * _unit(path, -1)
+    best = judged = int(np.argmax(above))
+    if above[best] == 0 and len(above) > 2:
+        judged = 1 + int(np.argmax(above[1:-1]))
+    weights = _unit(path, judged) - (1 - share[judged]) * _unit(path, 0) - share[judged] * _unit(path, -1)
     return replace(path.combination(weights), value=float(above[best])), float(path.t[best])
 
 

@@ -12,6 +12,7 @@ from landscape_cli.analyse.triangulation import Bools
 from landscape_cli.profile import Floats, Surface
 
 CHUNK = 256  # windows whose groups are held at once
+ORDERS = ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2))  # of the derivatives, along x and y
 
 Spots = NDArray[np.intp]  # (k, 2) grid indices; of a line the second is 0
 Planar = NDArray[np.float64]  # [nx, ny]; of a line [nx, 1]
@@ -45,27 +46,28 @@ class LocalFit:
     step: tuple[Floats, ...]
     first: tuple[NDArray[np.intp], ...]
     powers: tuple[Floats, ...]
+    stride: int = 1
 
     @classmethod
-    def of(cls, surface: Surface, size: int) -> LocalFit:
-        """Through `size` points along each axis, or as many as there are."""
+    def of(cls, surface: Surface, size: int, stride: int = 1) -> LocalFit:
+        """Through `size` points along each axis, or as many as there are, every `stride`-th."""
         values = (surface.x.values, np.zeros(1) if surface.y is None else surface.y.values)
         step = tuple(np.asarray(np.gradient(v), dtype=np.float64) if len(v) > 1 else np.ones(1) for v in values)
         first: list[NDArray[np.intp]] = []
         powers: list[Floats] = []
         for v, h in zip(values, step, strict=True):
-            width = min(size, len(v))
-            start = np.clip(np.arange(len(v)) - width // 2, 0, len(v) - width)
-            apart = v[start[:, None] + np.arange(width)] - v[:, None]
+            width = min(size, (len(v) - 1) // stride + 1)
+            start = np.clip(np.arange(len(v)) - width // 2 * stride, 0, len(v) - 1 - (width - 1) * stride)
+            apart = v[start[:, None] + stride * np.arange(width)] - v[:, None]
             span = np.abs(apart).max(axis=1, keepdims=True) if width > 1 else np.ones((1, 1))
-            inverse = np.linalg.pinv((apart / span)[:, :, None] ** np.arange(width), rcond=1e-15)
+            inverse = _inverse((apart / span)[:, :, None] ** np.arange(width))
             first.append(start.astype(np.intp))
             powers.append(inverse * ((h[:, None] / span) ** np.arange(width))[:, :, None])
-        return cls(values, step, tuple(first), tuple(powers))
+        return cls(values, step, tuple(first), tuple(powers), stride)
 
     def windows(self, at: Spots) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Indices (k, mx, 1) and (k, 1, my) of the windows' points."""
-        x, y = (self.first[i][at[:, i], None] + np.arange(self.powers[i].shape[-1]) for i in (0, 1))
+        x, y = (self.first[i][at[:, i], None] + self.stride * np.arange(self.powers[i].shape[-1]) for i in (0, 1))
         return x[:, :, None], y[:, None, :]
 
     def whole(self, losses: Planar, at: Spots) -> Bools:
@@ -77,6 +79,22 @@ class LocalFit:
         found: Floats = self.values[axis][at] + offset * self.step[axis][at]
         return found
 
+    def nearest(self, at: Spots, offset: Floats) -> tuple[Spots, Floats]:
+        """The grid points next to places, and the places' offsets from them, in their own local steps."""
+        spots, offsets = at.copy(), offset.copy()
+        for i, (values, step) in enumerate(zip(self.values, self.step, strict=True)):
+            old = at[:, i]
+            near = np.searchsorted((values[1:] + values[:-1]) / 2, self.coordinates(i, old, offset[:, i]))
+            moved = offset[:, i] * step[old] - (values[near] - values[old])
+            spots[:, i], offsets[:, i] = near, moved / step[near]
+        return spots, offsets
+
+    def steps(self, at: Spots, offset: Floats) -> Floats:
+        """(k, 2) how many grid steps places are from the first grid point; at most at the last one."""
+        places = (self.coordinates(i, at[:, i], offset[:, i]) for i in (0, 1))
+        whole = [np.interp(at, v, np.arange(len(v))) for at, v in zip(places, self.values, strict=True)]
+        return np.stack(whole, axis=1)
+
     def weights(self, axis: int, at: NDArray[np.intp], offset: Floats, derivative: int = 0) -> Floats:
         """(k, m): of the window's losses in the polynomial's derivative at `offset`."""
         powers = self.powers[axis][at]
@@ -86,32 +104,63 @@ class LocalFit:
         weights: Floats = np.einsum("kp,kpm->km", factor * offset[:, None] ** lowered, powers)
         return weights
 
+    def mean_step(self, axis: int, at: Spots) -> Floats:
+        """(k,) of the points' windows along an axis."""
+        values, first, last = (
+            self.values[axis],
+            self.first[axis][at[:, axis]],
+            self.stride * (self.powers[axis].shape[-1] - 1),
+        )
+        step: Floats = (values[first + last] - values[first]) / last
+        return step
+
+    def difference(self, axis: int, at: Spots, step: Floats) -> tuple[Floats, Floats]:
+        """Weights (k, mx) and (k, my) of the highest difference that the windows hold along an axis, for points this
+        step apart: of uneven ones the derivative.
+        """
+        order, still = self.powers[axis].shape[-1] - 1, np.zeros(len(at))
+        weights = [self.weights(i, at[:, i], still, order if i == axis else 0) for i in (0, 1)]
+        weights[axis] = weights[axis] * ((step / self.step[axis][at[:, axis]]) ** order)[:, None]
+        return weights[0], weights[1]
+
+    def combine(self, losses: Planar, at: Spots, x: Floats, y: Floats) -> Floats:
+        """(k,) the losses in the windows, summed by the weights (k, mx) and (k, my)."""
+        found: Floats = np.einsum("kx,kxy,ky->k", x, losses[self.windows(at)], y)
+        return found
+
     def derivatives(self, losses: Planar, at: Spots, offset: Floats) -> tuple[Floats, Floats]:
         """Gradient (k, 2) and Hessian (k, 3), xx xy yy, in local steps. NaN where a loss is not finite."""
         window = losses[self.windows(at)]
         x, y = ([self.weights(i, at[:, i], offset[:, i], d) for d in (0, 1, 2)] for i in (0, 1))
-        orders = ((1, 0), (0, 1), (2, 0), (1, 1), (0, 2))
-        found = np.stack([np.einsum("kx,kxy,ky->k", x[i], window, y[j]) for i, j in orders], axis=1)
+        found = np.stack([np.einsum("kx,kxy,ky->k", x[i], window, y[j]) for i, j in ORDERS], axis=1)
         if losses.shape[1] == 1:  # a line bends across itself as along
             found[:, 4] = found[:, 2]
         return found[:, :2], found[:, 2:]
 
     def interpolate(self, surface: Surface, at: Spots, offset: Floats) -> tuple[Floats, Floats]:
-        """Loss and its standard error (k,)."""
+        """Loss (k,) and that of each group (k, G)."""
         x, y = (self.weights(i, at[:, i], offset[:, i]) for i in (0, 1))
-        value = np.einsum("kx,kxy,ky->k", x, planar(surface)[self.windows(at)], y)
-        return value, jackknife.errors(self.of_groups(surface, at, x, y), surface.centre.group_sizes)
+        return self.combine(planar(surface), at, x, y), self.of_groups(surface, at, x, y)
 
     def place_errors(self, surface: Surface, at: Spots, offset: Floats) -> Floats:
         """(k, 2) standard errors of a critical point's place, in local steps.
 
         To first order a group's losses l move it by -H⁻¹∇l, H and ∇ the polynomial's there: no place is sought again.
         """
-        weights = [[self.weights(i, at[:, i], offset[:, i], d) for d in (0, 1)] for i in (0, 1)]
-        slopes = np.stack([self.of_groups(surface, at, weights[0][d], weights[1][1 - d]) for d in (1, 0)], axis=1)
+        slopes = self.derivatives_of_groups(surface, at, offset, ORDERS[:2])
         _, hessian = self.derivatives(planar(surface), at, offset)
         moves = np.linalg.pinv(hessian[:, [[0, 1], [1, 2]]]) @ slopes
         return jackknife.errors(moves, surface.centre.group_sizes)
+
+    def derivatives_of_groups(
+        self, surface: Surface, at: Spots, offset: Floats, orders: tuple[tuple[int, int], ...] = ORDERS
+    ) -> Floats:
+        """(k, 5, G) of each group's losses what `derivatives` are of their mean, or some of them."""
+        x, y = ([self.weights(i, at[:, i], offset[:, i], d) for d in (0, 1, 2)] for i in (0, 1))
+        found = np.stack([self.of_groups(surface, at, x[i], y[j]) for i, j in orders], axis=1)
+        if surface.y is None and len(orders) == len(ORDERS):
+            found[:, 4] = found[:, 2]
+        return found
 
     def of_groups(self, surface: Surface, at: Spots, x: Floats, y: Floats) -> Floats:
         """(k, G): the groups' losses in the windows, summed by the weights (k, mx) and (k, my)."""
@@ -120,8 +169,17 @@ class LocalFit:
         for start in range(0, len(at), CHUNK):
             part = slice(start, start + CHUNK)
             means = groups[self.windows(at[part])]
-            found[part] = np.einsum("kx,kxyg,ky->kg", x[part], means, y[part], optimize=True)
+            with np.errstate(invalid="ignore", over="ignore"):
+                found[part] = np.einsum("kx,kxyg,ky->kg", x[part], means, y[part], optimize=True)
         return found
+
+
+def _inverse(powers: Floats) -> Floats:
+    """(n, m, m); where points are so close that rounding makes them one, the pseudo-inverses."""
+    try:
+        return np.asarray(np.linalg.inv(powers), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        return np.asarray(np.linalg.pinv(powers, rcond=1e-15), dtype=np.float64)
 
 
 def newton_step(gradient: Floats, hessian: Floats, sign: NDArray[np.integer]) -> Floats:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landscape_cli.analyse.triangulation import Bools, Indices, Triangulation
 
@@ -28,10 +29,24 @@ class Pairs:
     essential: Bools
     inside: Indices
 
+    def _elders(self) -> NDArray[np.intp]:
+        """[k] which of the pairs the elder is."""
+        order = np.argsort(self.minimum)
+        return order[np.searchsorted(self.minimum, self.elder, sorter=order)]
+
+    def with_elders(self, keep: Bools) -> Bools:
+        """`keep`, and all the elders of these: each is deeper than the younger one, whatever its own error."""
+        elder = self._elders()
+        while True:
+            more = keep.copy()
+            more[elder[keep]] = True
+            if np.array_equal(more, keep):
+                return more
+            keep = more
+
     def those(self, keep: Bools) -> Pairs:
         """Some of the pairs. The elder of each is the first that is kept of its own elders."""
-        order = np.argsort(self.minimum)
-        elder = order[np.searchsorted(self.minimum, self.elder, sorter=order)]
+        elder = self._elders()
         while True:
             again = ~keep[elder] & ~self.essential[elder]
             if not again.any():

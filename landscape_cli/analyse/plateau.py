@@ -13,10 +13,11 @@ from landscape_cli.profile import Floats
 @dataclass(frozen=True)
 class Plateaus:
     """By grid point [n]: the region it belongs to (its own index where no neighbour is equal), and of that region
-    whether it is flat around one of its points.
+    whether it has more points than one, and whether it is flat around one of them.
     """
 
     region: Indices
+    many: Bools
     solid: Bools
 
 
@@ -29,7 +30,9 @@ def plateaus(triangles: Triangulation, loss: Floats) -> Plateaus:
     alike = np.bincount(equal.ravel(), minlength=count) == len(triangles.ring)
     solid = np.zeros(count, dtype=bool)
     solid[region[alike]] = True
-    return Plateaus(region, solid[region])
+    many = np.zeros(count, dtype=bool)
+    many[equal] = True
+    return Plateaus(region, many, solid[region])
 
 
 def joined(count: int, edges: Indices) -> Indices:

@@ -15,8 +15,9 @@ from landscape_cli.profile import Floats, Surface
 MADE_BY_GRID = 0.4  # of a second difference: the persistence that a grid makes by itself stays below
 NOISY = 10.0  # standard errors
 ROUNDING = 1e-15  # of the losses
-EDGE = 3  # grid steps
-ROUNDNESS = 0.08  # of the determinant to the squared trace, 0.25 where all curvatures are equal
+EDGE = 3  # grid steps, as far as a cusp is looked at
+CUSP = 0.03  # of a grid step: at most, by a parabola, from a grid point that is a cusp
+ROUNDNESS = 1 / 3  # the least rise around a cusp to the largest: 0.7 of a round one
 
 
 def second_difference(surface: Surface, spots: Spots) -> Floats:
@@ -61,14 +62,29 @@ def _second_differences(surface: Surface, spots: Spots) -> Iterator[tuple[tuple[
 
 
 def is_round(surface: Surface, spots: Spots, sign: NDArray[np.integer]) -> Bools:
-    """[k] whether the loss around an extremum is no narrow valley or ridge, by the parabola through 3×3 points: the
-    curvatures differ by at most a factor of ten, and its own extremum is within a step. Not near the window's edge.
+    """[k] whether an extremum that no polynomial confirms, a cusp, is at its grid point nevertheless.
+
+    Each parabola through 3×3 points one, two and three steps apart has its own extremum there, to 0.03 of a step, which
+    is half of how far a cusp is from its point; and three steps away the loss has risen nowhere less than a third of
+    what it has elsewhere: in a narrow valley it has not, and any of its points looks alike. Not near the window's edge.
     """
     away = [np.minimum(spots[:, i], len(axis) - 1 - spots[:, i]) >= EDGE for i, axis in enumerate(surface.axes)]
-    fit, still = LocalFit.of(surface, 3), np.zeros(spots.shape)
-    gradient, hessian = fit.derivatives(planar(surface), spots, still)
-    (xx, xy, yy), near = hessian.T, (np.abs(newton_step(gradient, hessian, sign)) <= 1).all(axis=1)
-    with np.errstate(invalid="ignore"):
-        alike = xx * yy - xy**2 >= ROUNDNESS * (xx + yy) ** 2
-    found: Bools = np.min(away, axis=0) & near & alike & is_kind(hessian, sign) & (np.abs(sign) == 1)
-    return found
+    found, still = np.min(away, axis=0) & (np.abs(sign) == 1), np.zeros(spots.shape)
+    losses = planar(surface)
+    for stride in range(1, EDGE + 1) if found.any() else ():
+        gradient, hessian = LocalFit.of(surface, 3, stride).derivatives(losses, spots, still)
+        found &= (np.abs(newton_step(gradient, hessian, sign)) <= CUSP).all(axis=1) & is_kind(hessian, sign)
+    is_round: Bools = found
+    is_round[found] = _rises_alike(surface, spots[found], sign[found])
+    return is_round
+
+
+def _rises_alike(surface: Surface, spots: Spots, sign: NDArray[np.integer]) -> Bools:
+    """[k] how much the loss rises to the square around each point, or falls: nowhere less than a share of the most."""
+    steps = np.mgrid[-EDGE : EDGE + 1, -EDGE : EDGE + 1] if surface.y is not None else np.mgrid[-EDGE : EDGE + 1, 0:1]
+    square = steps[:, np.abs(steps).max(axis=0) == EDGE]
+    losses = planar(surface)
+    around = losses[tuple(spots[:, i, None] + square[i] for i in (0, 1))]
+    rise = sign[:, None] * (around - losses[tuple(spots.T)][:, None])
+    alike: Bools = rise.min(axis=1) >= ROUNDNESS * rise.max(axis=1)
+    return alike

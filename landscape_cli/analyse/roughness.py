@@ -21,12 +21,14 @@ def roughness(surface: Surface) -> dict[str, Any]:
     first reduced to its turning points: walking along it, the direction turns where the loss has come back from the
     highest (lowest) point since the last turn by more than 3 standard errors (Student's equal) of that very difference,
     paired; the turning point is that extreme. What is smaller is noise, at a line's ends too. Every line is walked both
-    ways and the mean taken, so that mirroring changes nothing. A point that is not measured or not finite ends a line
-    and starts another. The standard error is the jackknife's with the same turning points: it holds where they and each
-    line's lowest are apart by more than the noise, knows nothing of reversals below it, and is 0 where none is above.
-    Undefined without two finite neighbours.
+    ways and the mean taken, so that mirroring changes nothing. A point that is not finite ends a line and starts
+    another. The standard error is the jackknife's with the same turning points: it holds where they and each line's
+    lowest are apart by more than the noise, knows nothing of reversals below it, and is 0 where none is above. So noise
+    biases it low, by several of its errors where true reversals are within three errors of a difference. Undefined
+    without two finite neighbours. Not measured until the whole surface is: a part of it bounds the whole from neither
+    side.
     """
-    if not _has_neighbours(surface.finite):
+    if not _has_neighbours(surface.finite) or not surface.measured.all():
         status: Status = "not finite" if surface.measured.all() else "not measured"
         return {"roughness": {ITSELF: Estimate.missing("undefined" if surface.loss.size < 2 else status)}}
     lines = _lines(surface.loss.shape)

@@ -17,7 +17,8 @@ def plane_sharpness(surface: Surface) -> dict[str, Any]:
     """`sharpness.plane_eps`: 100·(max over the box of half-width ε - L(centre)) / (1 + L(centre)).
 
     Keskar et al. 2017, metric 2.1, restricted to the plane; ε in direction units. Percent of 1 + L. A lower bound:
-    the maximum is over grid points. Infinite if the box holds infinity; not measured if the box exceeds the window,
+    the maximum is over grid points. The highest of many noisy points is biased upwards by that choice, which its error
+    does not know. Infinite if the box holds infinity; not measured if the box exceeds the window,
     holds no point beside the centre, or is not yet measured; not finite if it holds NaN.
     """
     return {"plane_eps": [{ITSELF: _plane_eps(surface, eps), "eps": eps} for eps in EPSILONS]}

@@ -45,10 +45,10 @@ class Kept:
 
 
 def kept_pairs(surface: Surface, pairs: Pairs, least: float) -> Kept:
-    """The pairs whose persistence is above `least`, above rounding, and above what noise makes."""
+    """The pairs whose persistence is above `least`, above rounding, and above what noise makes; and their elders."""
     rises = _rises(surface, pairs.minimum, pairs.saddle) > least
     pairs = pairs.those(rises)
-    above = significant(surface, pairs.minimum, pairs.saddle, pairs.essential)
+    above = pairs.with_elders(significant(surface, pairs.minimum, pairs.saddle, pairs.essential))
     pairs = pairs.those(above)
     height, depth = (_rises(surface, pairs.minimum, end) for end in (pairs.saddle, pairs.inside))
     error = difference_errors(surface, pairs.minimum, pairs.saddle)

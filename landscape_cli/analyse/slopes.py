@@ -46,7 +46,7 @@ def slopes(surface: Surface) -> dict[str, Any]:
     `plateau_fraction` is the share of points where the upper limit of the slope × half the window is at most
     0.01·(1 + |L|): along each axis the steepest slope beside the point, plus three standard errors (Student's equal),
     times half the axis's range; then the sum over the axes, which no direction's length changes. Next to a point that
-    is not finite there is no plateau; next to one not yet measured the point does not count.
+    is not finite there is no plateau. Not measured until the whole plane is.
     """
     edges = [_edges(surface, axis) for axis in range(len(surface.axes))]
     return {"cliff": _cliff(surface, edges), "plateau_fraction": {ITSELF: _plateau(surface, edges), "rule": RULE}}
@@ -118,16 +118,14 @@ def _known(surface: Surface, error: float) -> float | None:
 def _plateau(surface: Surface, edges: list[Edges]) -> Estimate:
     change = np.zeros(surface.loss.shape)
     sure = jackknife.sure(surface.centre.group_sizes)
-    counted = surface.finite
     for axis, edge in enumerate(edges):
         if len(edge.axis) > 1:
             half = (edge.axis.values[-1] - edge.axis.values[0]) / 2
             with np.errstate(invalid="ignore", over="ignore"):
                 change += _steepest((edge.rise + sure * edge.error) / edge.apart * half, axis)
-            counted = counted & _beside_measured(surface.measured, axis)
-    if surface.loss.size < 2 or not counted.any():
+    if surface.loss.size < 2 or not surface.finite.any() or not surface.measured.all():
         return _missing(surface)
-    flat = change[counted] <= FLAT * (1 + np.abs(surface.loss[counted]))
+    flat = change[surface.finite] <= FLAT * (1 + np.abs(surface.loss[surface.finite]))
     return Estimate.of(float(flat.mean()))
 
 
@@ -138,12 +136,3 @@ def _steepest(edges: Floats, axis: int) -> Floats:
     points[:-1] = edges
     np.maximum(points[1:], edges, out=points[1:])
     return np.moveaxis(points, 0, axis)
-
-
-def _beside_measured(measured: NDArray[np.bool_], axis: int) -> NDArray[np.bool_]:
-    """Points whose neighbours along an axis have all been measured."""
-    moved = np.moveaxis(measured, axis, 0)
-    beside = np.ones_like(moved)
-    beside[1:] &= moved[:-1]
-    beside[:-1] &= moved[1:]
-    return np.moveaxis(beside, 0, axis)

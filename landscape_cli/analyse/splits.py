@@ -24,7 +24,8 @@ def split_statistics(plane: PlaneRecord, delta: float = DELTA) -> dict[str, dict
     `resolution` the diagonal of the widest cell, below which it says nothing; `loss`: the second's loss at the first's
     minimum minus that at its own, paired. The lowest of many noisy points is biased downwards, so `loss` is biased
     upwards. `centre_gap`: second minus first at the checkpoint. `correlation`: Pearson's, over the points where both
-    are finite. `loss_in_basin`: mean of the second's loss over the grid points of the first's basin at δ; `gap` that
+    are finite; noise attenuates it (towards 0), by several of its errors where the noise is as large as the surface's
+    own spread. `loss_in_basin`: mean of the second's loss over the grid points of the first's basin at δ; `gap` that
     minus the first's mean over the same points, `points` their number. The splits are different samples: their
     errors are independent, and add in squares. Of an unfinished plane they speak of the points measured so far.
     """

@@ -36,7 +36,7 @@ PLANE: dict[str, Meaning] = {
         "1",
         "how much the loss goes up and down beyond one descent and one ascent, over its range",
         "Over all grid lines, total variation - (first + last - 2·min), counting only reversals beyond 3 SE, over "
-        "the summed ranges; 0 for a constant. A wave adds 2 per period.",
+        "the summed ranges; 0 for a constant. A wave adds 2 per period. Biased low: what noise hides is not counted.",
     ),
     "surface.cliff": Meaning(
         "loss/parameter",
@@ -58,7 +58,7 @@ PLANE: dict[str, Meaning] = {
     ),
     "sharpness.plane_eps": Meaning(
         "% of 1 + L",
-        "highest rise in the box of half-width ε, in % of 1 + loss",
+        "highest rise in the box of half-width ε, in % of 1 + loss: biased by choice",
         "100·(max over the box of half-width ε - L(θ*)) / (1 + L(θ*)), in the plane: a lower bound of that maximum.",
         "Keskar et al. 2017, metric 2.1, restricted to the plane",
     ),
@@ -66,7 +66,8 @@ PLANE: dict[str, Meaning] = {
         "parameter",
         "distance to a rise of δ, mean over rays",
         "The basin is the connected part of {L ≤ L(θ*) + δ} that holds the centre. Distance to its nearest edge along "
-        "rays, linearly interpolated; a lower bound where the window cuts it.",
+        "rays, linearly interpolated; a lower bound where the window cuts it. Biased small, and its interval too "
+        "narrow, where δ is within a few errors of the loss.",
     ),
     "basin.radius_median": Meaning("parameter", "distance to a rise of δ, median over rays", "As radius_mean."),
     "basin.area": Meaning(
@@ -162,7 +163,9 @@ PLANE: dict[str, Meaning] = {
         "loss", "this split's loss minus the first's at the checkpoint", "Two sets of samples: errors add in squares."
     ),
     "splits.correlation": Meaning(
-        "1", "Pearson's, of the two splits' losses over the plane", "Over the points where both are finite."
+        "1",
+        "Pearson's, of the two splits' losses over the plane; noise lowers it",
+        "Over the points where both are finite.",
     ),
     "splits.loss_in_basin": Meaning(
         "loss", "this split's mean loss in the first's basin", "Over the grid points within δ of the first's centre."
@@ -173,7 +176,8 @@ PLANE: dict[str, Meaning] = {
     "curvature.plane.eigenvalues": Meaning(
         "loss/parameter²",
         "curvature of the quadratic fitted around the checkpoint",
-        "Eigenvalues of G⁻¹H, H of a least-squares quadratic in a window of two grid steps to each side.",
+        "Eigenvalues of G⁻¹H, H of a least-squares quadratic in a window of two grid steps to each side. Noise drives "
+        "two that are nearly equal apart: their intervals are too narrow.",
     ),
     "curvature.plane.eigenvalues_unit": Meaning(
         "loss", "the same per squared unit of the direction", "Eigenvalues of that H, the coordinates' own."
