@@ -56,7 +56,7 @@ def test_a_good_run_passes_every_check() -> None:
 @pytest.mark.parametrize(("sizes", "told"), [([4.0], True), ([4.0, 0.0], True), ([2.0, 2.0], False)])
 def test_one_sample_group_is_told(sizes: list[float], told: bool) -> None:
     surface = surface_of(lambda x, y: x**2 + y**2, "-1:1:5", "-1:1:5", groups=len(sizes), sizes=sizes)
-    found = named(profile_of(surface), "sample groups")
+    found = named(profile_of(surface), "groups")
     text = "split0: one sample group: no standard errors, and noise counts as structure"
     assert [(check["ok"], check["text"]) for check in found] == [(False, text)] * told
 
@@ -183,13 +183,6 @@ def test_a_window_that_cuts_the_basin_does_not_fit_it(surface: Surface, cut: boo
     (check,) = (check for check in found if check["name"] == "window")
     assert check["ok"] is not cut
     assert ("split0 reaches the window's border" in check["text"]) is cut
-
-
-def test_one_sample_group_alone_is_told() -> None:
-    assert named(profile_of(bowl()), "groups") == []
-    alone = surface_of(lambda x: x**2, "-1:1:21", groups=1)
-    (check,) = named(profile_of(alone), "groups")
-    assert check["ok"] is False
 
 
 def test_of_a_plane_without_a_measured_point_nothing_is_checked() -> None:

@@ -225,11 +225,11 @@ def test_the_parabola_s_own_extremum_is_at_the_point(x: float, y: float, round_:
 def test_a_cusp_leans_to_no_side_at_any_of_three_distances(stride: int) -> None:
     """A cone, raised at one distance on one side."""
     at = np.arange(-4.0, 5)
-    cone = np.hypot(at[:, None], at)
+    cone, steps = np.hypot(at[:, None], at), at.tolist()
     for raised in (0.0, 0.2):
         losses = cone.copy()
         losses[4 + stride, 4] += raised * stride
-        surface = surface_of(lambda x, y, z=losses: z[x.astype(int) + 4, y.astype(int) + 4], at, at, groups=2)
+        surface = surface_of(lambda x, y, z=losses: z[x.astype(int) + 4, y.astype(int) + 4], steps, steps, groups=2)
         assert is_round(surface, spot(4, 4), np.array([1])).tolist() == [raised == 0]
 
 
@@ -387,7 +387,11 @@ def test_the_two_polynomials_agree_on_either_curvature_to_a_tenth(sign: int, apa
     ("error", "apart", "fitted"), [(0.02, 0.089, True), (0.02, 0.091, False), (0.2, 0.24, True), (0.2, 0.26, False)]
 )
 def test_three_standard_errors_are_allowed_up_to_a_quarter_of_a_step(error: float, apart: float, fitted: bool) -> None:
-    own, odd = deviations(), lambda x: x * (x**2 - 1) * (x**2 - 4) / 4
+    own = deviations()
+
+    def odd(x: Any) -> Any:
+        return x * (x**2 - 1) * (x**2 - 4) / 4
+
     found = refined(
         lambda x: x**2 / 2 + apart * odd(x), noise=lambda x: 1e3 * own[::-1] + error * own * odd(x), groups=16
     )
@@ -402,7 +406,7 @@ def test_a_wave_of_six_points_is_the_shortest(points: float, smooth: bool, turn:
         return np.cos(2 * np.pi * (y if turn else x) / points) + 0 * x * y
 
     for at in (UNIT.tolist(), (UNIT + 0.02 * np.sin(np.arange(11.0))).tolist()):
-        surface = surface_of(wave, at, at, groups=2)
+        surface = surface_of(wave, steps, steps, groups=2)
         assert is_smooth(surface, LocalFit.of(surface, size), spot(5, 5)).tolist() == [smooth]
 
 
