@@ -406,7 +406,7 @@ def test_a_wave_of_six_points_is_the_shortest(points: float, smooth: bool, turn:
         return np.cos(2 * np.pi * (y if turn else x) / points) + 0 * x * y
 
     for at in (UNIT.tolist(), (UNIT + 0.02 * np.sin(np.arange(11.0))).tolist()):
-        surface = surface_of(wave, steps, steps, groups=2)
+        surface = surface_of(wave, at, at, groups=2)
         assert is_smooth(surface, LocalFit.of(surface, size), spot(5, 5)).tolist() == [smooth]
 
 

@@ -39,8 +39,9 @@ def critical_statistics(surface: Surface, persistence: float = 0.0) -> dict[str,
     `at_border`: at the window's edge, beside a wall (a point that is not finite or not measured), or not to be told
     from such: an extremum from which the loss does not rise by more than noise on the way to the edge, a saddle around
     which the way along the edge is as good. Never a minimum of the loss, which may go on falling there. A flat region
-    is one point at most. A minimum of a slice is no minimum in the full space. Grid points (not `refined`) that noise chose are biased by choice: the lowest too low, the highest
-    too high, persistence too large. So is a persistence where noise decides which of two extrema is the deeper one.
+    is one point at most. A minimum of a slice is no minimum in the full space. Grid points (not `refined`) that noise
+    chose are biased by choice: the lowest too low, the highest too high, persistence too large. So is a persistence
+    where noise decides which of two extrema is the deeper one.
 
     `merge_tree`: for each minimum the deeper one `into` which it drains, the `saddle` over which it does (positions in
     `critical_points`) and the `barrier`, its persistence. On a line barriers are maxima and there are no saddles.
