@@ -243,6 +243,16 @@ def test_a_ridge_narrower_than_the_grid_s_steps_has_no_resolved_point_that_is_no
     unmatched(surface, critical_statistics(surface), [(kind, 0.0, 0.0)], 0.1)
 
 
+def test_a_point_that_is_there_and_whose_place_is_unsure_is_not_called_made_by_the_grid() -> None:
+    """log(v + 0.1) of a turned quadratic: one minimum, too sharp for a polynomial; false pairs of the grid below."""
+    bowl = turned_quadratic(10.0, 15.0)
+    found = critical_statistics(surface_of(lambda x, y: np.log(bowl(x, y) + 0.1), "-1:1:21", "-1:1:21", groups=2))
+    (point,) = inside(found, resolved=False)
+    assert (point["kind"], point["resolved"], point["coarse"]) == ("minimum", False, False)
+    found = critical_statistics(sampled(LANDSCAPES["rastrigin"], (21, 21)))
+    assert any(p["coarse"] for p in inside(found, resolved=False))
+
+
 def test_the_ridges_that_two_polynomials_agree_on() -> None:
     saddle, step = turned_quadratic(1e4, 45.0, -1.0), 0.02
     found = critical_statistics(surface_of(lambda x, y: np.arctan(saddle(x, y)), "-1:1:21", "-1:1:21", groups=2))

@@ -23,7 +23,7 @@ from landscape_cli.cli.main import main
 from landscape_cli.cli.tables import fitting
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.profile import Centre, Estimate, Profile, Provenance
-from landscape_cli.report.critical import GRID_POINT, SHOWN, coordinate, critical_tables
+from landscape_cli.report.critical import GRID_POINT, SHOWN, UNSURE, coordinate, critical_tables
 from landscape_cli.report.headline import HEADLINE, RATE, headline
 from landscape_cli.report.intervals import Ranged, with_intervals
 from landscape_cli.report.json import run_as_json
@@ -508,7 +508,8 @@ def point(
     kind: str, x: float, y: float | None, at_border: bool = False, resolved: bool = True, error: float | None = None
 ) -> dict[str, Any]:
     place = {"x": Estimate.of(x, error), "y": None if y is None else Estimate.of(y, error)}
-    return {"kind": kind, **place, "at_border": at_border, "resolved": resolved, "refined": error is not None}
+    return {"kind": kind, **place, "at_border": at_border, "resolved": resolved, "coarse": not resolved,
+            "refined": error is not None}  # fmt: skip
 
 
 def test_critical_points_are_a_table_and_their_counts_a_sentence() -> None:
@@ -517,6 +518,7 @@ def test_critical_points_are_a_table_and_their_counts_a_sentence() -> None:
         point("maximum", -0.5, -2 / 3, resolved=False),
         point("saddle", 0.25, 0.5),
         point("minimum", 1 / 8, 0.0, error=0.01),
+        point("minimum", 0.75, 0.5, resolved=False) | {"coarse": False},
     ]
     counts = dict(zip(NONE, range(1, 8), strict=True))
     merging = [
@@ -529,12 +531,13 @@ def test_critical_points_are_a_table_and_their_counts_a_sentence() -> None:
         ("tr?ain", "#3", "minimum", "(0.125 ± 0.010, 0.000 ± 0.010)", "1", "≥ 2.00 ± 0.10", "#0 over #2", ""),
         ("tr?ain", "#2", "saddle", "(0.25, 0.5)", "1", "≥ 2.00 ± 0.10", "", ""),
         ("tr?ain", "#1", "maximum", "(-0.5, -0.6667)", "1", "≥ 2.00 ± 0.10", "", "unresolved"),
+        ("tr?ain", "#4", "minimum", "(0.75, 0.5)", "1", "≥ 2.00 ± 0.10", "", "place unsure"),
         ("tr?ain", "#0", "saddle", "(0.3333, 0)", "1", "≥ 2.00 ± 0.10", "", "at border"),
     ]
     assert table.note == (
         "tr?ain: 1 minimum, 2 maxima, 3 saddles, 4 monkey saddles inside and resolved; "
-        f"5 unresolved, which this grid may have made; 6 at the border; {GRID_POINT}; 7 pairs below what noise alone "
-        "makes; 8 points not finite or not measured"
+        f"4 unresolved, which this grid may have made; 1 {UNSURE}; 6 at the border; {GRID_POINT}; 7 pairs below what "
+        "noise alone makes; 8 points not finite or not measured"
     )
     assert tree.rows == [("tr?ain", "#3", "#0", "#2", "2.00 ± 0.10")]
     assert critical_tables(critical_run(points, merging=merging), "main", full=False)[1:] == []

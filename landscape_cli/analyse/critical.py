@@ -32,9 +32,9 @@ def critical_statistics(surface: Surface, persistence: float = 0.0) -> dict[str,
     its place without an error. Where both ends of a pair are refined, so is their persistence: the difference of the
     two losses. What is kept, paired with what and in which order are decided by the grid points' losses.
 
-    `resolved` is false where the persistence is below 0.4 times the second difference at either end: a grid of this
-    step makes such pairs by itself. It is false too inside the window where no polynomial confirms the kind and place,
-    but for cusps, flat regions, monkey saddles, and where noise hides the shape between neighbours.
+    `resolved` is false where the persistence is below 0.4 times the second difference at either end (`coarse`): a grid
+    of this step makes such pairs by itself. It is false too inside the window where no polynomial confirms the kind and
+    place, but for cusps, flat regions, monkey saddles, and where noise hides the shape between neighbours.
 
     `at_border`: at the window's edge, beside a wall (a point that is not finite or not measured), or not to be told
     from such: an extremum from which the loss does not rise by more than noise on the way to the edge, a saddle around
@@ -73,7 +73,8 @@ def _heights(points: Points, roles: Roles, sizes: Floats) -> list[Estimate]:
 def _entries(surface: Surface, points: Points, roles: Roles, heights: list[Estimate]) -> list[dict[str, Any]]:
     """The points as the report has them."""
     errors = jackknife.errors(points.places.each, surface.centre.group_sizes)
-    at_border, resolved, places = points.at_border(roles), points.resolved(roles), points.places
+    at_border, resolved, coarse = points.at_border(roles), points.resolved(roles), points.coarse(roles)
+    places = points.places
     found = []
     for k, role in enumerate(points.role.tolist()):
         x, y = map(Estimate.of, places.place[k].tolist(), places.error[k].tolist())
@@ -86,6 +87,7 @@ def _entries(surface: Surface, points: Points, roles: Roles, heights: list[Estim
             "essential": bool(roles.essential[role]),
             "at_border": bool(at_border[k]),
             "resolved": bool(resolved[k]),
+            "coarse": bool(coarse[k]),
             "refined": bool(places.fitted[k]),
         })  # fmt: skip
     return found

@@ -114,9 +114,14 @@ class Points:
         at_border: Bools = ~(self.inner & np.where(saddle, inside, roles.enclosed[self.role]))
         return at_border
 
+    def coarse(self, roles: Roles) -> Bools:
+        """[k] no more persistent than what the grid makes."""
+        coarse: Bools = ~(roles.ratio[self.role] >= MADE_BY_GRID)
+        return coarse
+
     def resolved(self, roles: Roles) -> Bools:
-        """[k] more persistent than what the grid makes, and inside confirmed."""
-        resolved: Bools = (roles.ratio[self.role] >= MADE_BY_GRID) & (self.confirmed | self.at_border(roles))
+        """[k] more persistent than that, and inside confirmed."""
+        resolved: Bools = ~self.coarse(roles) & (self.confirmed | self.at_border(roles))
         return resolved
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from landscape_cli.report.numbers import plain
 from landscape_cli.report.run import Run, Table
 
+UNSURE = "whose kind and place no polynomial confirms"
 GRID_POINT = "a place without an error is the grid point's, its loss biased by choice"
 SHOWN = 6  # points of all splits together in the short report; --full, JSON and CSV have them all
 COLUMNS = ("split", "#", "kind", "at", "loss", "persistence", "drains into", "")
@@ -85,7 +86,7 @@ def _flags(point: Mapping[str, Any]) -> str:
     """What keeps it from being one of the loss in this plane."""
     if point["at_border"]:
         return "at border"
-    return "" if point["resolved"] else "unresolved"
+    return "" if point["resolved"] else "unresolved" if point["coarse"] else "place unsure"
 
 
 ONE = {"minima": "minimum", "maxima": "maximum", "saddles": "saddle", "monkey_saddles": "monkey saddle"}
@@ -106,13 +107,15 @@ def _counts(run: Run, tree: Mapping[str, Any], most: int | None) -> str:
         if count
         else ["none stands out of the noise" + (f" and above {asked}" if asked else "")]
     )
-    told += [f"{counts[key]} {text}" for key, text in REST.items() if counts[key]]
+    unsure = sum(not (point["at_border"] or point["resolved"] or point["coarse"]) for point in tree["critical_points"])
+    rest = {"coarse": counts["unresolved"] - unsure, "unsure": unsure, "at_border": counts["at_border"]}
+    told += [f"{rest[key]} {text}" for key, text in REST.items() if rest[key]]
     told += [GRID_POINT] if any(not point["refined"] for point in tree["critical_points"]) else []
     told += [lost] * bool(counts["dropped"]) + [walls] * bool(topology["walls"])
     return "; ".join([*told, *([f"{count - most} more"] if most is not None and count > most else [])])
 
 
-REST = {"unresolved": "unresolved, which this grid may have made", "at_border": "at the border"}
+REST = {"coarse": "unresolved, which this grid may have made", "unsure": UNSURE, "at_border": "at the border"}
 
 
 def _many(count: int, one: str, more: str) -> str:
