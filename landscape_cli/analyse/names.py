@@ -26,7 +26,7 @@ def named(
     path = full_path(tree, name, found)
     if path is not None:
         return path, found[path]
-    short = [*_short(tree, found), *others]
+    short = list(dict.fromkeys([*_short(tree, found), *others]))
     near = [path for path in short if path.partition(".")[2] == name][:3] or difflib.get_close_matches(name, short, n=3)
     meant = f"did you mean {' or '.join(near)}? " if near else ""
     raise LandscapeError(f"unknown metric: {name}", f"{meant}landscape report RUN --format csv shows the name of each")
