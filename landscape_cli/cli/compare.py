@@ -22,7 +22,11 @@ from landscape_cli.report.compare import COMPARE_FORMATS, Compared
 @click.command()
 @click.argument("runs", nargs=-1, required=True)
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="This metric; repeat; `all` for every one.")
-@click.option("--sort", metavar="NAME", help="The runs by this metric, lowest first; -NAME highest first.")
+@click.option(
+    "--sort",
+    metavar="NAME",
+    help="The runs by this metric, lowest first, which the others are held against; -NAME highest first.",
+)
 @click.option("--tolerance", default="0", help="What is no difference, relative to the first run: 5%.")
 @click.option("--confidence", type=float, default=CONFIDENCE, help=f"Of the intervals; {CONFIDENCE:.4f} unless given.")
 @click.option("--exit-code", "coded", is_flag=True, help="Exit 1 where a metric differs, 3 where none can be compared.")

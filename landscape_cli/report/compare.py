@@ -75,7 +75,9 @@ def summary(compared: Compared) -> str:
     changes = [change for row in compared.rows for change in row.changes]
     unknown = sum(change.differs is None for change in changes)
     told = f"{sum(row.differs for row in compared.rows)} of {len(compared.rows)} metrics differ"
-    return told + (f", {unknown} cannot be compared" if unknown else "")
+    told += f", {unknown} cannot be compared" if unknown else ""
+    marks = f"; * differs from {plain(compared.files[0])}" + (", ? cannot be compared" if unknown else "")
+    return told + (marks if len(compared.files) > 2 else "")
 
 
 def to_text(compared: Compared) -> str:
