@@ -1,7 +1,7 @@
 """A plane as VTK XML PolyData (.vtp), which ParaView opens: the triangulated surface with its numbers at the points.
 
-Arrays are inline base64, a UInt64 of their length before them: exact to the last digit, NaN and infinity included,
-which VTK's reader of plain numbers does not take. Format: docs.vtk.org, "VTK XML formats".
+Arrays are inline base64, a UInt64 of their length before them: exact to the last bit, NaN and infinity included, and
+half as long as digits. Format: docs.vtk.org, "VTK XML formats".
 """
 
 from __future__ import annotations
