@@ -24,6 +24,7 @@ from landscape_cli.measure.losses import LOSSES, METRICS
 from landscape_cli.measure.normalisations import NORMALISATIONS
 from landscape_cli.measure.strategies import STRATEGIES
 from landscape_cli.report.compare import COMPARE_FORMATS
+from landscape_cli.report.export import EXPORTS
 from landscape_cli.report.formats import FORMATS
 from landscape_cli.report.gate import GATE_FORMATS
 from landscape_cli.report.legend import LEGEND
@@ -98,7 +99,12 @@ def settings() -> str:
 def commands() -> str:
     """The commands, their formats and the exit codes."""
     rows = [f"    landscape {name:<11} {text}" for name, text in COMMANDS.items()]
-    known = {"report": ["text", *FORMATS], "gate": [*GATE_FORMATS], "compare": [*COMPARE_FORMATS]}
+    known = {
+        "report": ["text", *FORMATS],
+        "gate": [*GATE_FORMATS],
+        "compare": [*COMPARE_FORMATS],
+        "export": [ending.removeprefix(".") for ending in EXPORTS],
+    }
     formats = [f"`{command} --format`: {', '.join(f'`{name}`' for name in names)}." for command, names in known.items()]
     codes = [f"    {line.strip()}" for line in EXIT_CODES.splitlines()[2:]]
     return "\n".join([*rows, "", *formats, "", "Exit codes:", "", *codes])

@@ -1,4 +1,4 @@
-"""What a sampled surface holds: how much of it is finite, and its lowest point."""
+"""What a sampled surface holds: how much of it is finite, its errors and distances, and its lowest point."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.paths import ITSELF
-from landscape_cli.profile import Bound, Estimate, Surface
+from landscape_cli.profile import ROUNDING, Bound, Estimate, Floats, Surface
 
 
 def surface_statistics(surface: Surface) -> dict[str, Any]:
@@ -33,14 +33,29 @@ def surface_statistics(surface: Surface) -> dict[str, Any]:
     }
 
 
+def standard_errors(surface: Surface) -> Floats:
+    """The jackknife standard error of the loss at every point, in the loss's unit; 0 where it is rounding's alone, NaN
+    where there is none: not measured, not finite, or of a single sample group."""
+    found = jackknife.errors(surface.loss_groups, surface.centre.group_sizes)
+    with np.errstate(invalid="ignore"):
+        known = surface.finite & np.isfinite(found)
+        return np.where(known, np.where(found <= ROUNDING * np.abs(surface.loss), 0.0, found), np.nan)
+
+
+def squared_distances(surface: Surface) -> Floats:
+    """a' G a of every grid point a, G the Gram matrix: its squared distance from the checkpoint in parameter space."""
+    points = np.stack(np.meshgrid(*[axis.values for axis in surface.axes], indexing="ij"), axis=-1)
+    found: Floats = np.einsum("...i,ij,...j", points, surface.gram, points)
+    return found
+
+
 def lowest(surface: Surface) -> tuple[int, ...] | None:
     """Where the loss is lowest: of equal points the least parameter distance away; None without a finite point."""
     if not surface.finite.any():
         return None
     least = surface.finite & (surface.loss == surface.loss[surface.finite].min())
-    points = np.stack(np.meshgrid(*[axis.values for axis in surface.axes], indexing="ij"), axis=-1)
-    distance = np.einsum("...i,ij,...j", points, surface.gram, points)
-    return tuple(int(i) for i in np.unravel_index(int(np.argmin(np.where(least, distance, np.inf))), least.shape))
+    distance = np.where(least, squared_distances(surface), np.inf)
+    return tuple(int(i) for i in np.unravel_index(int(np.argmin(distance)), least.shape))
 
 
 def _lowest(surface: Surface) -> Any:

@@ -66,9 +66,19 @@ def emit(text: str, output: str, force: bool) -> None:
     """Print to stdout if `output` is "-", else write the file; an existing one only with --force."""
     if output == "-":
         say(text)
-        return
-    path = files.check_output(Path(output), len(text))
+    else:
+        put(text.encode("utf-8", "replace"), output, force)
+
+
+def put(content: bytes, output: str, force: bool) -> None:
+    """Write a file; an existing one only with --force."""
+    files.write(writable(output, force, len(content)), content)
+    CONSOLE.note(f"wrote {output}")
+
+
+def writable(output: str, force: bool, bytes_needed: int = 0) -> Path:
+    """The real path of an output that may be written; one that exists only with --force."""
+    path = files.check_output(Path(output), bytes_needed)
     if path.exists() and not force:
         raise LandscapeError(f"{output} exists", "add --force to overwrite it, or choose another -o")
-    files.write(path, text.encode("utf-8", "replace"))
-    CONSOLE.note(f"wrote {output}")
+    return path
