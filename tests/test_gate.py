@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 from runs import SAMPLES, subject, written
 
 from landscape_cli.analyse import jackknife
-from landscape_cli.analyse.comparable import difference_error, unlike
+from landscape_cli.analyse.comparable import _recipe, difference_error, unlike
 from landscape_cli.analyse.gate import CONFIDENCE, KINDS, Kind, Outcome, Rule, exit_code, judge
 from landscape_cli.analyse.subject import Subject
 from landscape_cli.cli.main import main
@@ -369,3 +370,42 @@ def test_neither_imports_what_a_scan_needs(command: list[str], tmp_path: Path) -
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(typed, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_with_one_sample_group_no_limit_decides() -> None:
+    """Nothing is known of the error: on the good side or the bad one."""
+    for limit in (0.0, 10.0):
+        run = replace(subject(Estimate.of(5.0)), groups={"hessian": 1})
+        outcome = judge(Rule("max", TOP, limit), run)
+        assert (outcome.outcome, outcome.why) == ("inconclusive", "one sample group: no error is known")
+
+
+def test_a_number_without_an_error_says_so() -> None:
+    for limit, came in ((10.0, "pass"), (1.0, "fail")):
+        outcome = judge(Rule("max", TOP, limit), subject(Estimate.of(5.0)))
+        assert (outcome.outcome, outcome.why) == (came, "no error is known")
+
+
+@pytest.mark.parametrize("name", ["roughness", "convex_fraction", "plateau_fraction"])
+def test_what_speaks_of_the_finite_points_alone_decides_nothing_about_a_surface_with_holes(name: str) -> None:
+    for share, came in ((1.0, "pass"), (0.75, "inconclusive")):
+        surface = {name: Estimate.of(0.5, 0.01), "finite_fraction": Estimate.of(share)}
+        tree = {"planes": {"p": {"s": {"surface": surface}}}}
+        run = subject(tree=tree, conditions={"planes.p.s": {}})
+        assert judge(Rule("max", f"surface.{name}", 1.0), run).outcome == came
+
+
+def test_other_files_of_directions_are_other_directions() -> None:
+    def recipe(kind: str, source: str, sha: str, normalize: str) -> Any:
+        return _recipe({"kind": kind, "from": source, "normalize": normalize, "sha256": sha})
+
+    for kind in ("file", "checkpoint"):
+        assert recipe(kind, "here/a.pt", "1", "filter") == recipe(kind, "there/a.pt", "2", "filter")
+        assert recipe(kind, "a.pt", "1", "filter") != recipe(kind, "b.pt", "1", "filter")
+    assert recipe("file", "a.pt", "1", "none") != recipe("file", "a.pt", "2", "none")
+
+
+def test_a_command_that_measures_is_told_without_what_comes_after() -> None:
+    argv = ("landscape", "scan", "job.toml", "--max-time", "1s", "--gate=p.toml", "-o", "run.h5", "--report", "-q")
+    run = replace(subject(None), argv=argv)
+    assert judge(Rule("max", TOP, 1.0), run).why == ("not measured: landscape scan job.toml -o run.h5 --only hessian")

@@ -167,7 +167,7 @@ def test_text_is_one_line_per_rule_under_the_name_of_its_run() -> None:
     assert all("hessian.top.0" in line and "max 10" in line and "why not" in line for line in lines[:-1])
     assert "50.00 ± 0.10" in lines[1]
     two = GATE_FORMATS["text"]([*outcomes("a.h5"), *outcomes("b.h5")]).splitlines()
-    assert (two[0], two[6], len(two)) == ("a.h5", "b.h5", 13)
+    assert (two[0], two[6], len(two)) == ("run a.h5", "run b.h5", 13)
     assert "saddle" in GATE_FORMATS["text"]([words()])
     assert "minimum or plateau" in GATE_FORMATS["text"]([words()])
 
@@ -234,7 +234,9 @@ def test_several_runs_and_what_is_named_twice(tmp_path: Path, capsys: Capture) -
     rule = ("--max", "hessian.top=10")
     assert main(["gate", one, both, *rule]) == 1
     out = capsys.readouterr().out
-    assert [name for name in out.splitlines() if name.endswith((".h5", ".json"))] == [one, "1.h5", "50.h5"]
+    assert [name for name in out.splitlines() if name.endswith((".h5", ".json"))] == [
+        f"run {name}" for name in (one, "1.h5", "50.h5")
+    ]
     assert main(["gate", one, one, *rule]) == 2
     assert "given twice" in capsys.readouterr().err
     again = written(tmp_path / "again.json", runs[1], runs[1])

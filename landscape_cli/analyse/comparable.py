@@ -19,7 +19,9 @@ DEPENDS: dict[str, tuple[str, ...]] = {
     "hessian.effective_rank": ("dtype", "starts", "steps"),
     "hessian.negative_mass": ("dtype", "starts", "steps"),
     "gradient": (),
-    "verdict": ("dtype",),
+    "gradient.drop": ("weight_decay",),
+    "gradient.critical": ("weight_decay",),
+    "verdict": ("dtype", "weight_decay"),
     "learning_rate": ("dtype",),
     "sharpness": (),
     "sharpness.average": ("sigma",),
@@ -40,8 +42,9 @@ OUTCOMES = ("sha256", "ignored", "from", "eigenvalue", "residual")
 def conditions(profile: Profile) -> dict[str, dict[str, Any]]:
     """{branch: {what: value}} of `centre.SPLIT`, `planes.NAME.SPLIT`, `gradient`, `hessian` and `sharpness`."""
     hashes, dtype = profile.provenance.hashes, profile.provenance.dtype
+    criterion = hashes.get("criterion") or hashes.get("loss", "")
     of_split = {
-        split: {"data": hashes.get(f"data.{split}", ""), "loss": hashes.get("loss", ""), "dtype of the model": dtype}
+        split: {"data": hashes.get(f"data.{split}", ""), "loss": criterion, "dtype of the model": dtype}
         for split in profile.centre
     }
     selected = {"parameters": hashes.get("parameters", "")}
@@ -75,8 +78,11 @@ def _first(of_split: Mapping[str, Mapping[str, Any]], plane: PlaneRecord) -> dic
 
 def _recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     kept = {name: value for name, value in recipe.items() if name not in OUTCOMES}
-    given = recipe.get("kind") == "file" and recipe.get("normalize") == "none"  # the tensors as they are in the file
-    return {**kept, "sha256": recipe.get("sha256")} if given else kept
+    if recipe.get("kind") not in ("file", "checkpoint"):
+        return kept
+    kept["file"] = str(recipe.get("from", "")).replace("\\", "/").rpartition("/")[2]
+    raw = recipe.get("kind") == "file" and recipe.get("normalize") == "none"  # the tensors as they are in the file
+    return {**kept, "sha256": recipe.get("sha256")} if raw else kept
 
 
 def _section(profile: Profile, section: Section) -> dict[str, Any]:
@@ -85,7 +91,7 @@ def _section(profile: Profile, section: Section) -> dict[str, Any]:
     count = int(section.number("samples", 0))
     part = centre is not None and count < centre.samples
     subset = f"{count}, drawn with seed {section.settings.get('seed')}" if part else f"{count}"
-    return {**section.settings, "samples": subset}
+    return {**section.settings, "samples": subset, "weight_decay": profile.provenance.facts.get("weight_decay")}
 
 
 def unlike(metric: str, one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -103,6 +109,8 @@ def difference_error(one: Estimate, other: Estimate, factor: float = 1.0) -> flo
     """
     if one.stderr is None and other.stderr is None:
         return None
+    if (one.value, one.stderr) == (other.value, other.stderr):  # to the last digit: the same measurement
+        return abs(1 - factor) * (one.stderr or 0.0)
     first, second = one.stderr or 0.0, factor * (other.stderr or 0.0)
     a, b = one.shares, other.shares
     if a is None or b is None or a.shape != b.shape:

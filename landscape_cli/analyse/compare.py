@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from landscape_cli.analyse.comparable import difference_error, unlike
-from landscape_cli.analyse.gate import CONFIDENCE, REACHED, UNDECIDED, interval
+from landscape_cli.analyse.gate import CONFIDENCE, EXACT, REACHED, UNDECIDED, interval
 from landscape_cli.analyse.paths import flatten
 from landscape_cli.analyse.subject import Subject
 from landscape_cli.profile import Estimate
@@ -38,7 +38,6 @@ COMPARED = (
     "splits.centre_gap",
 )
 EVERY = "all"  # every number with an error that the first run has
-EXACT = ("nan_count", "inf_count", "finite_fraction", "samples")  # counts, which have no error
 NOTED = ("parameters",)  # told and no obstacle: architectures are what is compared
 
 
@@ -68,9 +67,10 @@ class Comparison:
     changes: tuple[Change, ...]
 
     @property
-    def differs(self) -> bool:
-        """Whether any run differs from the first."""
-        return any(change.differs for change in self.changes)
+    def differs(self) -> bool | None:
+        """Whether any run differs from the first; None where none does for certain and one cannot be compared."""
+        known = [change.differs for change in self.changes]
+        return True if True in known else None if None in known else False
 
 
 def compare(
@@ -125,7 +125,7 @@ def _paths(runs: Sequence[Subject], metrics: Sequence[str]) -> list[str]:
         if metric == EVERY:
             found |= dict.fromkeys(path for path, e in flatten(dict(runs[0].tree)) if e.stderr is not None)
             continue
-        path = next((p for p in (_resolved(run, metric) for run in runs) if p), None)
+        path = next((p for p in (resolved(run, metric) for run in runs) if p), None)
         if path:
             found[path] = None
         elif metrics:
@@ -133,7 +133,8 @@ def _paths(runs: Sequence[Subject], metrics: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def _resolved(run: Subject, metric: str) -> str | None:
+def resolved(run: Subject, metric: str) -> str | None:
+    """The full path of a number or word by its name; None where the run has none."""
     metric = "verdict.kind" if metric == "verdict" else metric
     return metric if metric in run.words else run.path(metric)
 
@@ -166,6 +167,8 @@ def _change(
     weak = next((e for e in (base, found) if e.status != "ok" or e.value is None), None)
     if weak is not None:
         return Change(found, why=weak.status)
+    if base == found:
+        return Change(found, Estimate.of(0.0, difference_error(found, base)), False)
     bound = next((e.bound for e in (base, found) if e.bound != "exact"), None)
     if bound and not (base.bound == found.bound and any(name in path for name in REACHED)):
         return Change(found, why=f"a{'n' if bound == 'upper' else ''} {bound} bound")

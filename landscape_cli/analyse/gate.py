@@ -37,6 +37,9 @@ ON_REQUEST = {
     "learning_rate.stability": "hessian.learning_rate=0.1",
 }
 UNDECIDED = ("inconclusive", "undecided", "not measured")  # words that decide nothing
+EXACT = ("nan_count", "inf_count", "finite_fraction", "samples", "infinite_neighbours", ".ok")  # have no error
+# Of the finite points alone: they say nothing of a surface that has others.
+WHOLE = ("surface.roughness", "surface.convex_fraction", "surface.plateau_fraction")
 DRAWN = {"hessian.trace": "probes", "hessian.frobenius": "probes", "hessian.per_layer": "probes"}  # their error is of
 
 
@@ -151,7 +154,17 @@ def _known(metric: str, run: Subject) -> Known | Unknown:
     if found.status != "ok" or found.value is None or not math.isfinite(found.value):
         status = found.status if found.status != "ok" else "not finite"
         return Unknown(f"{status}{_remedy(path, found, run)}", found)
-    return Known(path, found)
+    if found.stderr is None and run.groups.get(run.branch(path)) == 1 and not path.endswith(EXACT):
+        return Unknown("one sample group: no error is known", found)
+    holes = _holes(path, run)
+    return Unknown(f"not finite at {holes:.1%} of the points", found) if holes else Known(path, found)
+
+
+def _holes(path: str, run: Subject) -> float:
+    """The share of a plane's points that are not finite, for what may be anything there."""
+    head = next((path.partition(f".{name}")[0] for name in WHOLE if f".{name}" in path), "")
+    finite = run.numbers.get(f"{head}.surface.finite_fraction")
+    return 0.0 if finite is None or finite.value is None else 1 - finite.value
 
 
 def _remedy(path: str, found: Estimate, run: Subject) -> str:
@@ -219,7 +232,9 @@ def _against_baseline(
     fewest = min((run, baseline), key=lambda subject: subject.groups.get(run.branch(known.path), 0))
     outcome, why = _decide(Excess(over, error, worse, better), fewest, known.path, confidence)
     change = f"{found.value - base.value:+.3g}" + (f" ({(found.value - base.value) / size:+.1%})" if size else "")
-    return Outcome(run.file, rule, outcome, known.path, found, base, f"{change}{'; ' if why else ''}{why}")
+    least = f"|baseline| counts as {rule.floor:g}" if rule.percent and abs(base.value) < rule.floor else ""
+    told = "; ".join(text for text in (change, least, why) if text)
+    return Outcome(run.file, rule, outcome, known.path, found, base, told)
 
 
 def _hides(found: Estimate, bound: str, whose: str = "") -> str:
@@ -232,12 +247,13 @@ def _decide(excess: Excess, run: Subject, path: str, confidence: float) -> tuple
         return "inconclusive", f"{excess.worse}: the truth may be beyond the limit"
     width = interval(run.groups.get(run.branch(path), 0), confidence)
     half = width * (excess.stderr or 0.0)
+    told = "no error is known" if excess.stderr is None and not path.endswith(EXACT) else ""
     if excess.value + half <= 0:
-        return "pass", ""
+        return "pass", told
+    if excess.value - half > 0 and excess.better:
+        return "inconclusive", f"{excess.better}: the truth may be within the limit"
     if excess.value - half > 0:
-        return (
-            ("inconclusive", f"{excess.better}: the truth may be within the limit") if excess.better else ("fail", "")
-        )
+        return "fail", told
     return "inconclusive", f"within its error at {confidence:.4g} confidence; {_more(excess.value, half, run, path)}"
 
 

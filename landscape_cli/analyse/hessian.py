@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from landscape_cli.analyse.jackknife import draw_shares, estimate, joined, of_draws, stderr, without_each
+from landscape_cli.analyse.jackknife import draw_shares, estimate, joined, of_draws, scaled, stderr, without_each
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Floats
 from landscape_cli.section import Section
@@ -56,7 +56,7 @@ def _stability(section: Section, first: Estimate) -> dict[str, Any]:
         return {}
     if first.status != "ok" or first.value is None:
         return {"stability": Estimate.missing(first.status)}
-    return {"stability": Estimate.of(rate * first.value / 2, None if first.stderr is None else rate * first.stderr / 2)}
+    return {"stability": scaled(first, rate * first.value / 2, rate / 2)}
 
 
 def _adam(section: Section) -> dict[str, Any]:
@@ -74,7 +74,7 @@ def _over(factor: float, eigenvalue: Estimate) -> Estimate:
     if eigenvalue.value <= 0:
         return Estimate.missing("undefined")
     value = factor / eigenvalue.value
-    return Estimate.of(value, None if eigenvalue.stderr is None else value * eigenvalue.stderr / eigenvalue.value)
+    return scaled(eigenvalue, value, -value / eigenvalue.value)
 
 
 def _ends(arrays: Any, end: str) -> list[dict[str, Any]]:
@@ -128,8 +128,7 @@ def _frobenius(arrays: Any) -> Estimate:
         return Estimate.missing("not measured")
     squares = arrays["squares"]
     norm = float(np.sqrt(squares.mean()))
-    error = of_draws(squares)
-    return Estimate.of(norm, None if error is None or norm == 0 else error / (2 * norm))
+    return joined(norm, draw_shares(squares) / (2 * norm)) if norm else Estimate.of(norm)
 
 
 def _layers(section: Section) -> dict[str, Any]:

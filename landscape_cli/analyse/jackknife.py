@@ -48,7 +48,7 @@ def stderrs(replicates: Floats, sizes: Floats) -> Floats:
 def estimate(value: float, replicates: Floats, sizes: Floats, bound: Bound = "exact") -> Estimate:
     """A statistic from its replicates (G,), with its standard error and each group's share of it."""
     found = Estimate.of(value, stderr(replicates, sizes), bound)
-    if found.stderr is None:
+    if not found.stderr:
         return found
     used = sizes > 0
     apart = np.where(used, replicates - replicates[used].mean(), 0.0)
@@ -139,7 +139,7 @@ def half_estimate(value: float, replicates: Floats, bound: Bound = "exact") -> E
     with np.errstate(invalid="ignore", over="ignore"):
         shares = (replicates - value) / math.sqrt(max(1, len(replicates)))
         found = Estimate.of(value, float(np.linalg.norm(shares)) if len(shares) else None, bound)
-    return found if found.stderr is None else replace(found, shares=shares)
+    return replace(found, shares=shares) if found.stderr else found
 
 
 def draw_shares(values: Floats) -> Floats:
@@ -163,7 +163,15 @@ def joined(value: float, *shares: Floats) -> Estimate:
     """A statistic whose error has several sources, from the shares of each; without an error where there are none."""
     together = np.concatenate(shares)
     found = Estimate.of(value, float(np.linalg.norm(together)) if len(together) else None)
-    return found if found.stderr is None else replace(found, shares=together)
+    return replace(found, shares=together) if found.stderr else found
+
+
+def scaled(found: Estimate, value: float, slope: float) -> Estimate:
+    """A function of a statistic, to first order: its error and shares are `slope` times the statistic's."""
+    if found.stderr is None:
+        return Estimate.of(value)
+    shares = None if found.shares is None else slope * found.shares
+    return replace(Estimate.of(value, abs(slope) * found.stderr), shares=shares)
 
 
 def sure(sizes: Floats) -> float:

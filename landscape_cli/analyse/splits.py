@@ -52,7 +52,10 @@ def _gap(first: Estimate, second: Estimate) -> Estimate:
         return Estimate.missing(next(e.status for e in (first, second) if e.value is None))
     if not (np.isfinite(first.value) and np.isfinite(second.value)):
         return Estimate.missing("not finite")
-    return Estimate.of(second.value - first.value, _both(first.stderr, second.stderr))
+    value = second.value - first.value
+    if first.shares is not None and second.shares is not None:
+        return jackknife.joined(value, first.shares, second.shares)
+    return Estimate.of(value, _both(first.stderr, second.stderr))
 
 
 def _both(*errors: float | None) -> float | None:

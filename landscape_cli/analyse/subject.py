@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -77,11 +77,29 @@ class Subject:
 
     def command(self, part: str) -> str:
         """What measures a part of it."""
-        typed = shlex.join(self.argv) if self.argv else f"landscape scan JOB.toml -o {shlex.quote(self.file)}"
+        kept = _without(self.argv, AFTERWARDS)
+        typed = shlex.join(kept) if kept else f"landscape scan JOB.toml -o {shlex.quote(self.file)}"
         return f"{typed} --only {part}" if part in SECTION_PARTS else typed
 
 
 SECTION_PARTS = ("gradient", "hessian", "sharpness")
+
+
+# Of a scan's flags those that measure nothing, and whether a value follows.
+AFTERWARDS = {"--max-time": True, "--report": False, "--gate": True, "--baseline": True, "-q": False, "--quiet": False}
+
+
+def _without(argv: Sequence[str], flags: Mapping[str, bool]) -> list[str]:
+    """A command without some of its flags and their values."""
+    kept: list[str] = []
+    words = iter(argv)
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name not in flags:
+            kept.append(word)
+        elif flags[name] and not equals:
+            next(words, None)
+    return kept
 
 
 def of_profile(file: str, profile: Profile, wanted: Collection[str] = ()) -> Subject:

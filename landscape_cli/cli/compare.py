@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from landscape_cli.analyse.compare import COMPARED, Comparison, apart, order
+from landscape_cli.analyse.compare import COMPARED, Comparison, apart, order, resolved
 from landscape_cli.analyse.compare import compare as compared_with
 from landscape_cli.analyse.gate import CONFIDENCE
 from landscape_cli.analyse.policy import confident, share
@@ -17,6 +17,7 @@ from landscape_cli.cli.output import emit, refuse_to_overwrite
 from landscape_cli.cli.subjects import each_subject
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.report.compare import COMPARE_FORMATS, Compared
+from landscape_cli.report.legend import found_key
 
 
 @click.command()
@@ -29,7 +30,9 @@ from landscape_cli.report.compare import COMPARE_FORMATS, Compared
 )
 @click.option("--tolerance", default="0", help="What is no difference, relative to the first run: 5%.")
 @click.option("--confidence", type=float, default=CONFIDENCE, help=f"Of the intervals; {CONFIDENCE:.4f} unless given.")
-@click.option("--exit-code", "coded", is_flag=True, help="Exit 1 where a metric differs, 3 where none can be compared.")
+@click.option(
+    "--exit-code", "coded", is_flag=True, help="Exit 1 where a metric differs, else 3 where one cannot be compared."
+)
 @click.option("--format", "name", type=click.Choice([*COMPARE_FORMATS]), default="text", show_default=True)
 @click.option("-o", "--output", default="-", help="A file instead of stdout.")
 @click.option("--force", is_flag=True, help="Overwrite an existing output.")
@@ -48,19 +51,22 @@ def compare(
     """Put RUNS (run files, JSON reports, or - for one on stdin) side by side, each against the first.
 
     What about them is not alike is told first. Two numbers differ where their difference is beyond its own interval,
-    taken sample group by sample group where both were measured over the same samples. With -q only what differs is
-    printed, and nothing where nothing does.
+    taken sample group by sample group where both were measured over the same samples. With -q only what differs or
+    cannot be compared is printed, and nothing where all is as it was.
     """
     refuse_to_overwrite([Path(run) for run in runs], output)
     names = [*(metrics or COMPARED), *([sort.removeprefix("-")] if sort else [])]
     subjects = list(each_subject(runs, of_names(names)))
     if len(subjects) < 2:
         raise LandscapeError("there is one run, and nothing to compare it with", "give two runs or more")
+    for metric in [*metrics, *([sort.removeprefix("-")] if sort else [])]:
+        if found_key(metric) and not any(resolved(subject, metric) for subject in subjects):
+            raise LandscapeError(f"no run has {metric}", "measure it first", ExitCode.INCONCLUSIVE)
     if sort:
         subjects = order(subjects, sort.removeprefix("-"), sort.startswith("-"))
     asked = [*metrics, *([sort.removeprefix("-")] if sort and metrics else [])]
     rows = compared_with(subjects, asked, confident(confidence), share(tolerance))
-    shown = [row for row in rows if row.differs] if CONSOLE.quiet else rows
+    shown = [row for row in rows if row.differs is not False] if CONSOLE.quiet else rows
     if shown or not CONSOLE.quiet:
         emit(COMPARE_FORMATS[name](Compared([s.file for s in subjects], shown, apart(subjects, rows))), output, force)
     return _code(rows) if coded else ExitCode.OK

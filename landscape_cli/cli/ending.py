@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +12,8 @@ from landscape_cli.cli.console import CONSOLE
 from landscape_cli.cli.gate import judged, read, tell
 from landscape_cli.cli.output import refuse_to_overwrite
 from landscape_cli.cli.report import report
-from landscape_cli.errors import ExitCode, LandscapeError
-from landscape_cli.report.legend import LEGEND, legend_key
+from landscape_cli.errors import ExitCode, LandscapeError, one_of
+from landscape_cli.report.legend import LEGEND, found_key
 
 
 @dataclass(frozen=True)
@@ -63,16 +62,12 @@ def ending(reported: bool, policy: Path | None, baseline: Path | None, run: str 
     rules = read(policy)
     base = str(baseline) if baseline else None
     judged([], rules.rules, base, CONFIDENCE)  # no run yet: there are rules, and a baseline that can be read
-    _doubt(rules.rules)
+    _refuse_unknown(rules.rules)
     return Ending(reported, rules, base)
 
 
-def _doubt(rules: Sequence[Rule]) -> None:
-    """Say which metrics no table knows: a mistyped one is refused only when there is a run to look it up in."""
+def _refuse_unknown(rules: Sequence[Rule]) -> None:
+    """A metric that no run can have; those of the user's own are looked up in the run."""
     for name in dict.fromkeys(rule.metric for rule in rules):
-        parts = legend_key(name).split(".")
-        known = any(".".join(parts[i:j]) in LEGEND for i in range(len(parts)) for j in range(i + 1, len(parts) + 1))
-        if not known and "metrics" not in parts:
-            near = difflib.get_close_matches(name, LEGEND, n=1)
-            meant = f"; did you mean {near[0]}?" if near else ""
-            CONSOLE.note(f"note: unknown to `landscape explain`: {name}{meant}")
+        if found_key(name) is None and "metrics" not in name.split("."):
+            raise one_of("metric", name, [*LEGEND])

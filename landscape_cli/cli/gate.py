@@ -10,11 +10,11 @@ from typing import Any
 import click
 
 from landscape_cli.analyse.gate import CONFIDENCE, KINDS, Outcome, Rule, exit_code, judge
-from landscape_cli.analyse.policy import EXITS, Policy, confident, from_flag, read_policy
+from landscape_cli.analyse.policy import EXITS, WORDS, Policy, confident, from_flag, read_policy
 from landscape_cli.analyse.statistics import of_names
 from landscape_cli.analyse.subject import Subject
 from landscape_cli.cli.console import common
-from landscape_cli.cli.output import emit, refuse_to_overwrite
+from landscape_cli.cli.output import emit, refuse_to_overwrite, writable
 from landscape_cli.cli.subjects import each_subject, read_subjects
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.report.gate import GATE_FORMATS
@@ -43,11 +43,15 @@ def _rule_options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True)
-@click.option("--baseline", help="The run, or its JSON report, that changes are counted from.")
+@click.option("--baseline", help="The run, or its JSON report (- on stdin), that changes are counted from.")
 @_rule_options
 @click.option("--policy", type=click.Path(path_type=Path), help="A TOML file of rules.")
 @click.option("--confidence", type=float, help=f"Of the intervals that decide; {CONFIDENCE:.4f} unless given.")
-@click.option("--inconclusive-exit", type=click.Choice([*map(str, EXITS)]), help="Answer this instead of 3.")
+@click.option(
+    "--inconclusive-exit",
+    type=click.Choice([*map(str, EXITS)]),
+    help="The exit code of an inconclusive gate, in place of 3.",
+)
 @click.option("--format", "formats", multiple=True, metavar="NAME[=FILE]", help=f"{', '.join(GATE_FORMATS)}; repeat.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 @common
@@ -73,11 +77,13 @@ def gate(
       max_increase = "10%"              # or max, min, max_decrease, require
       reason = "sharper than main"      # optional, as are: severity = "warn", floor = 0.001
     \b
-    Exit codes: 0 passed, 1 failed, 3 inconclusive.
+    Beside its rules it may say confidence = 0.95 and inconclusive_exit = 0.
+    \b
+    Exit codes: 0 passed, 1 failed, 2 something cannot be read or written, 3 inconclusive.
     """
     given = read(policy) if policy else Policy()
     flags = [from_flag(kind, text) for kind in KINDS for text in limits[kind]]
-    outputs = [_output(item) for item in formats or ("text",)]
+    outputs = _outputs(formats or ("text",), force)
     inputs = [Path(name) for name in (*runs, baseline, policy) if name]
     refuse_to_overwrite(inputs, *[file for _, file in outputs])
     sure = confident(confidence) if confidence is not None else given.confidence or CONFIDENCE
@@ -121,9 +127,18 @@ def judged(runs: Sequence[str], rules: Sequence[Rule], baseline: str | None, con
 
 def judge_known(rule: Rule, run: Subject, base: Subject | None, confidence: float) -> Outcome:
     """As `judge`; a metric that the run lacks is inconclusive, one that there is in no run an error."""
-    if rule.kind != "require" and legend_key(rule.metric) not in LEGEND:
+    if rule.kind != "require" and rule.metric in WORDS:
+        raise LandscapeError(f"{rule.metric} is a word", f"--require {rule.metric}={','.join(WORDS[rule.metric][:2])}")
+    if rule.kind != "require" and not _may_lack(rule.metric, run):
         run.named(rule.metric, LEGEND)
     return judge(rule, run, base, confidence)
+
+
+def _may_lack(metric: str, run: Subject) -> bool:
+    """Whether it is a metric that some runs have, of a plane that this one has where it names one."""
+    head, _, rest = metric.partition(".")
+    there = head != "planes" or rest.partition(".")[0] in (run.tree.get("planes") or {})
+    return there and legend_key(metric) in LEGEND
 
 
 def _only(path: str, subjects: list[Subject]) -> Subject:
@@ -132,12 +147,24 @@ def _only(path: str, subjects: list[Subject]) -> Subject:
     return subjects[0]
 
 
-def _output(item: str) -> tuple[str, str]:
-    """A format, and the file it goes to; stdout where none is named."""
-    name, _, file = item.partition("=")
-    if name not in GATE_FORMATS:
-        raise one_of("format", name, [*GATE_FORMATS])
-    return name, file or "-"
+def _outputs(formats: Sequence[str], force: bool) -> list[tuple[str, str]]:
+    """Each format and the file it goes to, stdout where none is named; all can be written.
+
+    Raises:
+        LandscapeError: an unknown format, a file that cannot be written, two that would mix on stdout.
+    """
+    outputs = [(name, file if equals else "-") for name, equals, file in (item.partition("=") for item in formats)]
+    for name, file in outputs:
+        if name not in GATE_FORMATS:
+            raise one_of("format", name, [*GATE_FORMATS])
+        if not file:
+            raise LandscapeError(f"--format {name}= names no file", f"write --format {name}=FILE, or {name} alone")
+        if file != "-":
+            writable(file, force)
+    mixed = [name for name, file in outputs if file == "-"]
+    if len(mixed) > 1 and set(mixed) - {"text", "github"}:
+        raise LandscapeError(f"{' and '.join(mixed)} would mix on stdout", f"send one to a file: {mixed[-1]}=FILE")
+    return outputs
 
 
 def tell(outcomes: Outcomes, outputs: Sequence[tuple[str, str]], force: bool) -> None:

@@ -80,5 +80,5 @@ def writable(output: str, force: bool, bytes_needed: int = 0) -> Path:
     """The real path of an output that may be written; one that exists only with --force."""
     path = files.check_output(Path(output), bytes_needed)
     if path.exists() and not force:
-        raise LandscapeError(f"{output} exists", "add --force to overwrite it, or choose another -o")
+        raise LandscapeError(f"{output} exists", "add --force to overwrite it, or choose another file")
     return path

@@ -71,7 +71,7 @@ class Problem:
     @property
     def sha256(self) -> str:
         """One hash over all that every section of a run must share."""
-        return combined(self.hashes)
+        return combined({name: sha for name, sha in self.hashes.items() if name != "criterion"})  # it is in the loss's
 
     @contextlib.contextmanager
     def measuring(self) -> Iterator[None]:
@@ -126,6 +126,7 @@ def make_problem(
     hashes = {
         "weights": _weights_sha256(model),
         "loss": _loss_sha256(loss),
+        "criterion": _loss_sha256(replace(loss, settings=replace(loss.settings, metrics=[], weight_decay=0.0))),
         "code": combined(dict(code or {})),
         "parameters": hashlib.sha256("\n".join(sorted(chosen)).encode()).hexdigest(),
         "dtype": dtype,
@@ -299,6 +300,7 @@ def _weights_sha256(model: nn.Module) -> str:
 def _loss_sha256(loss: Loss) -> str:
     s = loss.settings
     named = (s.name, s.metrics, s.label_smoothing, s.ignore_index, s.class_dim, s.delta, s.weight_decay)
-    by_code = [(name.rpartition(":")[2], sha) for name, sha in sorted(loss.code.items())]
+    used = {name: sha for name, sha in loss.code.items() if name in (s.name, *s.metrics)}
+    by_code = [(name.rpartition(":")[2], sha) for name, sha in sorted(used.items())]
     plain = [n for n in (s.name, *s.metrics) if n not in loss.code]
     return hashlib.sha256(repr((plain, by_code, named[2:])).encode()).hexdigest()

@@ -30,12 +30,10 @@ class Compared:
 
 
 def table(compared: Compared) -> list[tuple[str, ...]]:
-    """A header and rows of text: metrics by runs, or runs by metrics where there are many runs.
+    """A header and rows of text: metrics by runs.
 
     Of two runs the difference has a column of its own; * marks what differs from the first.
     """
-    if len(compared.files) > WIDE:
-        return [("run", *[plain(row.metric) for row in compared.rows]), *_by_run(compared)]
     two = len(compared.files) == 2
     head = ("metric", *map(plain, compared.files), *(("difference",) if two else ()), "")
     return [head, *[_by_metric(row, two) for row in compared.rows]]
@@ -44,20 +42,30 @@ def table(compared: Compared) -> list[tuple[str, ...]]:
 def _by_metric(row: Comparison, two: bool) -> tuple[str, ...]:
     changes = [_marked(change) if not two else _text(change.found) for change in row.changes]
     difference = [_text(row.changes[0].difference) if row.changes[0].difference else ""] if two else []
-    told = "; ".join(dict.fromkeys(_told(change) for change in row.changes if _told(change)))
+    told = "; ".join(dict.fromkeys(_told(change) for change in row.changes if two or _worth(change)))
     return plain(row.metric), _text(row.first), *changes, *difference, plain(told)
 
 
-def _by_run(compared: Compared) -> list[tuple[str, ...]]:
-    first = (plain(compared.files[0]), *[_text(row.first) for row in compared.rows])
-    others = [
-        (plain(file), *[_marked(row.changes[i]) for row in compared.rows]) for i, file in enumerate(compared.files[1:])
-    ]
-    return [first, *others]
+def tables(compared: Compared) -> list[list[tuple[str, ...]]]:
+    """One table; of many runs one for each metric, a row for each run in their order."""
+    if len(compared.files) <= WIDE:
+        return [table(compared)]
+    return [[(plain(row.metric), "", "difference", ""), *_by_run(compared, row)] for row in compared.rows]
+
+
+def _by_run(compared: Compared, row: Comparison) -> list[tuple[str, ...]]:
+    pairs = zip(compared.files[1:], row.changes, strict=True)
+    others = [(plain(file), _text(c.found), _text(c.difference) if c.difference else "", _told(c)) for file, c in pairs]
+    return [(plain(compared.files[0]), _text(row.first), "", ""), *others]
 
 
 def _marked(change: Change) -> str:
     return _text(change.found) + (" *" if change.differs else " ?" if change.differs is None else "")
+
+
+def _worth(change: Change) -> bool:
+    """Whether a reason adds to what the cell and the lines above say: that there is none, that runs are not alike."""
+    return change.differs is None and change.found is not None and not change.why.startswith("other ")
 
 
 def _told(change: Change) -> str:
@@ -72,26 +80,30 @@ def _text(value: Estimate | str | None) -> str:
 
 def summary(compared: Compared) -> str:
     """How many metrics differ, and how many cannot be compared."""
-    changes = [change for row in compared.rows for change in row.changes]
-    unknown = sum(change.differs is None for change in changes)
-    told = f"{sum(row.differs for row in compared.rows)} of {len(compared.rows)} metrics differ"
-    told += f", {unknown} cannot be compared" if unknown else ""
+    unknown = sum(any(change.differs is None for change in row.changes) for row in compared.rows)
+    told = f"{sum(row.differs is True for row in compared.rows)} of {len(compared.rows)} metrics differ"
+    told += f", {unknown} cannot be compared" + (" throughout" if len(compared.files) > 2 else "") if unknown else ""
     marks = f"; * differs from {plain(compared.files[0])}" + (", ? cannot be compared" if unknown else "")
-    return told + (marks if len(compared.files) > 2 else "")
+    return told + (marks if 2 < len(compared.files) <= WIDE else "")
 
 
 def to_text(compared: Compared) -> str:
     """What is not alike, the numbers side by side, and how many differ."""
     told = [f"not alike: {plain(text)}" for text in compared.apart]
-    return "\n".join([*told, *aligned(table(compared)), summary(compared)]) + "\n"
+    blocks = ["\n".join(aligned(rows)) for rows in tables(compared)]
+    return "\n".join([*told, "\n\n".join(blocks), summary(compared)]) + "\n"
 
 
 def to_markdown(compared: Compared) -> str:
     """The same as a table."""
-    head, *rows = [[escaped(cell) for cell in row] for row in table(compared)]
-    lines = [f"- not alike: {escaped(plain(text))}" for text in compared.apart]
-    lines += ["", f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-    return "\n".join([*lines, *[f"| {' | '.join(row)} |" for row in rows], "", summary(compared)]) + "\n"
+    apart = "\n".join(f"- not alike: {escaped(plain(text))}" for text in compared.apart)
+    blocks = [_markdown(rows) for rows in tables(compared)]
+    return "\n\n".join([*([apart] if apart else []), *blocks, summary(compared)]) + "\n"
+
+
+def _markdown(rows: list[tuple[str, ...]]) -> str:
+    lines = [f"| {' | '.join(map(escaped, row))} |" for row in rows]
+    return "\n".join([lines[0], f"|{'---|' * len(rows[0])}", *lines[1:]])
 
 
 def _objects(compared: Compared) -> list[dict[str, Any]]:

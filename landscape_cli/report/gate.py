@@ -23,7 +23,8 @@ def to_text(outcomes: Outcomes) -> str:
     files = list(dict.fromkeys(outcome.file for outcome in outcomes))
     if len(files) > 1:
         pairs = list(zip(outcomes, lines, strict=True))
-        lines = [line for file in files for line in (plain(file), *[text for o, text in pairs if o.file == file])]
+        of = {file: [text for outcome, text in pairs if outcome.file == file] for file in files}
+        lines = [line for file in files for line in (f"run {plain(file)}", *of[file])]
     return "\n".join([*lines, summary(outcomes)]) + "\n"
 
 
