@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "Print the statistics of a run.",
     "gate": "Pass, fail or inconclusive, for CI.",
     "compare": "Runs side by side: what changed, and what did not.",
+    "plot": "Draw a run: a picture file, or in the terminal.",
     "explain": "Print what a statistic is.",
     "info": "Print what was run, with what, when, by which version.",
     "demo": "A small real model on real data, end to end, offline.",

@@ -62,13 +62,23 @@ def refuse_to_overwrite(inputs: Iterable[Path], *outputs: str) -> None:
             raise LandscapeError(f"{output} is the file that is read", "choose another -o")
 
 
-def emit(text: str, output: str, force: bool) -> None:
+def emit(content: str | bytes, output: str, force: bool) -> None:
     """Print to stdout if `output` is "-", else write the file; an existing one only with --force."""
-    if output == "-":
-        say(text)
+    if output == "-" and isinstance(content, str):
+        say(content)
         return
-    path = files.check_output(Path(output), len(text))
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "replace")
+    files.write(may_be_written(output, force, len(data)), data)
+    CONSOLE.note(f"wrote {output}")
+
+
+def may_be_written(output: str, force: bool, size: int = 0) -> Path:
+    """The real path of an output file.
+
+    Raises:
+        LandscapeError: it is there and --force is not, or it cannot be written.
+    """
+    path = files.check_output(Path(output), size)
     if path.exists() and not force:
         raise LandscapeError(f"{output} exists", "add --force to overwrite it, or choose another -o")
-    files.write(path, text.encode("utf-8", "replace"))
-    CONSOLE.note(f"wrote {output}")
+    return path
