@@ -37,9 +37,8 @@ def contour(figure: Figure, views: Sequence[View], theme: Theme) -> None:
         marks(panel, view)
         framed(panel, view)
     bar(figure, axes, scale)
-    handles = [handle for surface in surfaces for handle in keys(surface, scale, theme)]
-    legend(figure, views, handles)
-    words(figure, views, theme, [view.title for view in views])
+    handles = [handle for surface in surfaces for handle in hatches(surface, scale, theme)]
+    words(figure, views, [view.title for view in views], keys=[*symbols(views), *handles])
 
 
 def check_planar(view: View) -> None:
@@ -146,7 +145,7 @@ def bar(figure: Figure, axes: Sequence[Axes], scale: Scale, label: str = "loss",
     drawn.outline.set_visible(False)  # type: ignore[operator]
 
 
-def keys(surface: Surface, scale: Scale, theme: Theme) -> list[Any]:
+def hatches(surface: Surface, scale: Scale, theme: Theme) -> list[Any]:
     """What the hatches of this surface mean."""
     from matplotlib.patches import Patch
 
@@ -160,13 +159,12 @@ def keys(surface: Surface, scale: Scale, theme: Theme) -> list[Any]:
     ]
 
 
-def legend(figure: Figure, views: Sequence[View], patches: Sequence[Any]) -> None:
-    """Each mark and hatch that is drawn somewhere, once, below the panels."""
+def symbols(views: Sequence[View]) -> list[Any]:
+    """Each mark that is drawn somewhere."""
     drawn = {point["kind"] for view in views for point in critical_points(view)}
-    found = [_mark("+", "checkpoint", "#808080"), _mark("*", "lowest point", "#ff5a36")]
-    found += [_mark(mark, kind, "#ffffff") for kind, mark in MARKS.items() if kind in drawn]
-    labels = {patch.get_label(): patch for patch in [*found, *patches]}
-    figure.legend(handles=list(labels.values()), loc="outside lower center", ncols=min(4, len(labels)))
+    placed = [_mark("*", "lowest point", "#ff5a36")] if any(view.place() for view in views) else []
+    kinds = [_mark(mark, kind, "#ffffff") for kind, mark in MARKS.items() if kind in drawn]
+    return [_mark("+", "checkpoint", "#808080"), *placed, *kinds]
 
 
 def _mark(marker: str, label: str, colour: str) -> Any:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.report.picture.contour import contour
+from landscape_cli.report.picture.curve import curve
 from landscape_cli.report.picture.theme import Draw
 from landscape_cli.report.picture.view import View
 
 KINDS: dict[str, Draw] = {
     "contour": contour,
+    "curve": curve,
 }
 
 

@@ -15,6 +15,7 @@ from landscape_cli.report.numbers import plain
 from landscape_cli.report.picture.view import View
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -113,16 +114,33 @@ def panels(figure: Figure, views: Sequence[View], size: tuple[float, float] = PA
     return list(grid[: len(views)])
 
 
-def words(figure: Figure, views: Sequence[View], theme: Theme, titles: Sequence[str], notes: Sequence[str] = ()) -> None:
-    """The titles over the panels, and below them all the captions, folded to the figure's width."""
+def words(
+    figure: Figure,
+    views: Sequence[View],
+    titles: Sequence[str],
+    notes: Sequence[str] = (),
+    keys: Sequence[Artist] = (),
+) -> None:
+    """The titles over the panels; below them all a legend, and the captions folded to the figure's width.
+
+    The figure grows by what stands below.
+    """
     wide, high = figure.get_size_inches()
     named = [f"{view.name}: {view.caption}" if len(views) > 1 else view.caption for view in views]
     folded = [line for text in [*named, *notes] if text for line in textwrap.wrap(plain(text), int(wide * 15.5))]
-    share = (0.17 * len(folded) + 0.1) / high
+    unlike = {str(key.get_label()): key for key in keys}
+    columns = max(1, int(wide / 1.35))
+    told, rows = 0.17 * len(folded) + 0.12, -(-len(unlike) // columns)
+    below = told + 0.24 * rows
+    figure.set_size_inches(wide, high + below)
     engine = figure.get_layout_engine()
     assert engine is not None
-    engine.set(rect=(0, share, 1, 1 - share))  # type: ignore[call-arg]
-    figure.text(0.1 / wide, 0.06 / high, "\n".join(folded), fontsize=8, color=theme.ink, va="bottom")
+    engine.set(rect=(0, below / (high + below), 1, high / (high + below)))  # type: ignore[call-arg]
+    figure.text(0.1 / wide, 0.06 / (high + below), "\n".join(folded), fontsize=8, va="bottom")
+    if unlike:
+        place = (0.5, told / (high + below))
+        found = figure.legend(list(unlike.values()), list(unlike), loc="lower center", ncols=columns, bbox_to_anchor=place)
+        found.set_in_layout(False)
     for axes, title in zip(figure.axes, titles, strict=False):
         room = int(wide / across(len(titles)) * 10.5)
         axes.set_title("\n".join(textwrap.wrap(plain(title), room)), loc="left", fontweight="bold")
