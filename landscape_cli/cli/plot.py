@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from pathlib import Path
 
 import click
@@ -11,6 +13,7 @@ from landscape_cli.cli.console import CONSOLE, common
 from landscape_cli.cli.output import emit, may_be_written, refuse_to_overwrite
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.report.picture.kinds import KINDS, default_kind
+from landscape_cli.report.picture.terminal import Screen, drawn
 from landscape_cli.report.picture.theme import rendered
 from landscape_cli.report.picture.view import View
 
@@ -36,7 +39,7 @@ def plot(
         may_be_written(output, force)
     views = [View(str(path), store.load(path), plane, split) for path in runs]
     chosen = kind or default_kind(views[0])
-    emit(rendered(KINDS[chosen], views, ending, dark), output, force)
+    emit(rendered(KINDS[chosen], views, ending, dark) if ending else drawn(chosen, views, _screen()), output, force)
     return _code(views)
 
 
@@ -51,6 +54,12 @@ def ending_of(output: str) -> str:
         known = ", ".join(f".{known}" for known in ENDINGS)
         raise LandscapeError(f"no picture can be made of {output}: unknown ending", f"end it in {known}; - is the terminal")
     return "" if output == "-" else ending
+
+
+def _screen() -> Screen:
+    """The terminal; of a pipe 100 columns unless COLUMNS says otherwise."""
+    size = shutil.get_terminal_size((100, 30))
+    return Screen(size.columns, size.lines, CONSOLE.colour_on(sys.stdout))
 
 
 def _code(views: list[View]) -> int:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 from landscape_cli.errors import ExitCode, LandscapeError
+from landscape_cli.report.picture.ascent import ascent
 from landscape_cli.report.picture.contour import contour
+from landscape_cli.report.picture.curvature import curvature
 from landscape_cli.report.picture.curve import curve
+from landscape_cli.report.picture.layers import gradient
+from landscape_cli.report.picture.relief import relief
+from landscape_cli.report.picture.spectrum import spectrum
 from landscape_cli.report.picture.theme import Draw
+from landscape_cli.report.picture.tree import tree
 from landscape_cli.report.picture.view import View
 
 KINDS: dict[str, Draw] = {
     "contour": contour,
+    "surface": relief,
     "curve": curve,
+    "curvature": curvature,
+    "spectrum": spectrum,
+    "ascent": ascent,
+    "gradient": gradient,
+    "tree": tree,
 }
 
 
