@@ -29,9 +29,7 @@ ENDINGS = ("png", "svg", "pdf")
 @click.option("--dark", is_flag=True, help="Light on dark.")
 @click.option("--force", is_flag=True, help="Overwrite an existing output.")
 @common
-def plot(
-    runs: tuple[Path, ...], output: str, kind: str | None, plane: str, split: str, dark: bool, force: bool
-) -> int:
+def plot(runs: tuple[Path, ...], output: str, kind: str | None, plane: str, split: str, dark: bool, force: bool) -> int:
     """Draw RUNS, several on one scale. Exit code 3 where one is unfinished: what is there is drawn all the same."""
     refuse_to_overwrite(runs, output)
     ending = ending_of(output)
@@ -52,7 +50,9 @@ def ending_of(output: str) -> str:
     ending = Path(output).suffix.lower().removeprefix(".")
     if output != "-" and ending not in ENDINGS:
         known = ", ".join(f".{known}" for known in ENDINGS)
-        raise LandscapeError(f"no picture can be made of {output}: unknown ending", f"end it in {known}; - is the terminal")
+        raise LandscapeError(
+            f"no picture can be made of {output}: unknown ending", f"end it in {known}; - is the terminal"
+        )
     return "" if output == "-" else ending
 
 

@@ -142,7 +142,7 @@ def bar(figure: Figure, axes: Sequence[Axes], scale: Scale, label: str = "loss",
     logarithmic = " (log scale)" if scale.offset is not None else ""
     drawn.set_label(f"{label}{logarithmic}")
     drawn.set_ticks(scale.height(np.asarray(ticks)).tolist(), labels=[number(tick) for tick in ticks])
-    drawn.outline.set_visible(False)  # type: ignore[operator]
+    drawn.outline.set_visible(False)
 
 
 def hatches(surface: Surface, scale: Scale, theme: Theme) -> list[Any]:

@@ -39,7 +39,11 @@ def curvature(figure: Figure, views: Sequence[View], theme: Theme) -> None:
         _row(figure, row, view, found, limit, theme)
     hatched = "hatched: NaN, infinite or not measured within the 3 × 3 points around"
     ratio = "ratio: -λmin/|λmax|, 0 where λmin ≥ 0 (convex), 1 where negative curvature is as large (Li et al. 2018)"
-    titles = [t for view in views for t in (f"{view.title}: lowest eigenvalue λmin", "highest eigenvalue λmax", "share of negative curvature")]
+    titles = [
+        t
+        for view in views
+        for t in (f"{view.title}: lowest eigenvalue λmin", "highest eigenvalue λmax", "share of negative curvature")
+    ]
     words(figure, views, titles, [f"{ratio}; {hatched}; colours end at {SHARE:.0%} of the cells"])
 
 
@@ -66,7 +70,9 @@ def _row(figure: Figure, row: Any, view: View, found: HessianMap, limit: float, 
     for panel, (values, colours, low, label) in zip(row, shown, strict=True):
         high = limit if low else 1.0
         mesh = _map(panel, view, values, theme, cmap=colours, vmin=low, vmax=high)
-        drawn = figure.colorbar(mesh, ax=panel, extend="both" if low else "neither", pad=0.02, fraction=0.05, shrink=0.8)
+        drawn = figure.colorbar(
+            mesh, ax=panel, extend="both" if low else "neither", pad=0.02, fraction=0.05, shrink=0.8
+        )
         drawn.set_label(label, fontsize=8.5)
         drawn.ax.yaxis.set_major_formatter(lambda value, _: number(value))
 

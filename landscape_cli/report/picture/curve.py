@@ -29,7 +29,9 @@ def curve(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     scale = scale_of([s.loss[s.measured] for view in views for s in view.surfaces.values()])
     axes = panels(figure, views, SIZE, sharey=True)
     rights = [_panel(panel, view, scale, theme) for panel, view in zip(axes, views, strict=True)]
-    keys = [handle for panel in [*axes, *rights] if panel is not None for handle in panel.get_legend_handles_labels()[0]]
+    keys = [
+        handle for panel in [*axes, *rights] if panel is not None for handle in panel.get_legend_handles_labels()[0]
+    ]
     clipped = f"above {number(scale.high)} hatched, up to {number(scale.highest)}" if scale.clipped else ""
     notes = ["band: ± 1 standard error", *([clipped] if clipped else [])]
     words(figure, views, [line_title(view) for view in views], ["; ".join(notes)], keys)

@@ -14,7 +14,7 @@ from landscape_cli.profile import Floats, Surface
 ABOVE = 1.05  # the height of what is above the scale
 CURVED = 3.0  # highest over lowest loss beyond which the scale is logarithmic
 FENCE = 3.0  # spreads above the median that are still drawn
-SPREAD = 0.5  # decades: no landscape is taken for narrower
+SPREAD = 1.0  # decades: no landscape is taken for narrower
 DECADES = 9.0  # beyond this the lower part alone is drawn
 KEPT = 4.0  # decades of it
 
@@ -60,10 +60,10 @@ class Scale:
             return [self.low]
         if self.offset is None or (self.low > 0 and self.high / self.low < 10):
             return _linear(self.low, self.high, most)
-        least = max(self.low, self.offset + (self.high - self.offset) * 1e-12)
-        first = least if least > 0 else (self.high - self.low) * 1e-3
-        found = _logarithmic(first, self.high, most)
-        return [self.low, *found] if self.low <= 0 else found
+        if self.low > 0:
+            return _logarithmic(self.low, self.high, most)
+        rise = self.high - self.low
+        return [self.low, *(self.low + step for step in _logarithmic(1e-3 * rise, rise, most - 1))]
 
 
 def _linear(low: float, high: float, most: int) -> list[float]:

@@ -63,7 +63,9 @@ def density_of(section: Section, window: tuple[float, float], points: int = 1200
 
 def _window(sections: Sequence[Section]) -> tuple[float, float]:
     """What all of them fit in, with a margin."""
-    arrays = [s.arrays[name].ravel() for s in sections for name in ("top", "bottom", "density_nodes") if name in s.arrays]
+    arrays = [
+        s.arrays[name].ravel() for s in sections for name in ("top", "bottom", "density_nodes") if name in s.arrays
+    ]
     values = np.concatenate(arrays)
     values = values[np.isfinite(values)]
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)

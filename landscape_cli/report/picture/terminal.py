@@ -1,4 +1,4 @@
-"""The same pictures in a terminal: a heat map of half blocks, a curve of braille dots; without colour, of characters."""
+"""Pictures in a terminal: a heat map of half blocks, a curve of braille dots; without colour, of characters."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _block(view: View, scale: Scale, screen: Screen) -> list[str]:
 
 
 def shape_of(shape: tuple[int, ...], screen: Screen) -> tuple[int, int]:
-    """Columns and (even) half-rows of the map: each grid point as many of both, or points left out where it is small."""
+    """Columns and (even) half-rows of the map: each grid point as many, or points left out."""
     room = max(8, screen.width - MARGIN - 1), 2 * max(4, min(ROWS, screen.height - 7))
     each = min(room[0] // shape[0], room[1] // shape[1])
     if each:

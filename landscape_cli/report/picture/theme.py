@@ -135,11 +135,13 @@ def words(
     figure.set_size_inches(wide, high + below)
     engine = figure.get_layout_engine()
     assert engine is not None
-    engine.set(rect=(0, below / (high + below), 1, high / (high + below)))  # type: ignore[call-arg]
+    engine.set(rect=(0, below / (high + below), 1, high / (high + below)))
     figure.text(0.1 / wide, 0.06 / (high + below), "\n".join(folded), fontsize=8, va="bottom")
     if unlike:
         place = (0.5, told / (high + below))
-        found = figure.legend(list(unlike.values()), list(unlike), loc="lower center", ncols=columns, bbox_to_anchor=place)
+        found = figure.legend(
+            list(unlike.values()), list(unlike), loc="lower center", ncols=columns, bbox_to_anchor=place
+        )
         found.set_in_layout(False)
     for axes, title in zip(figure.axes, titles, strict=False):
         room = int(wide / across(len(titles)) * 10.5)

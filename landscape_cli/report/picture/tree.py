@@ -45,16 +45,24 @@ def tree(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     found = [branches(view.statistics) for view in views]
     for view, stems in zip(views, found, strict=True):
         if not stems:
-            raise LandscapeError(f"{view.file} has no minimum", "it has no finite point", ExitCode.INCONCLUSIVE)
+            raise LandscapeError(
+                f"{view.file} has no minimum",
+                "nothing there is deeper than noise; landscape report says more",
+                ExitCode.INCONCLUSIVE,
+            )
     axes = panels(figure, views, SIZE, sharey=True)
-    low, high = (pick(v for stems in found for b in stems for v in (b.loss, b.merges) if v is not None) for pick in (min, max))
+    low, high = (
+        pick(v for stems in found for b in stems for v in (b.loss, b.merges) if v is not None) for pick in (min, max)
+    )
     for panel, stems in zip(axes, found, strict=True):
         _panel(panel, stems, theme, high + 0.08 * (high - low or 1.0))
         if low > 0 and high > 30 * low:
             panel.set_yscale("log")
         panel.yaxis.set_major_formatter(lambda value, _: number(value))
         panel.yaxis.set_minor_formatter(lambda value, _: "")
-    note = "a stem's height is its barrier; filled: inside and resolved, hollow: at the border or perhaps the grid's own"
+    note = (
+        "a stem's height is its barrier; filled: inside and resolved, hollow: at the border or perhaps the grid's own"
+    )
     words(figure, views, [f"{view.title} · merge tree" for view in views], [note])
 
 
