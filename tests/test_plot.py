@@ -21,6 +21,7 @@ from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Floats, PlaneRecord, Profile, Provenance, Surface
 from landscape_cli.report.picture.curvature import negative_share
 from landscape_cli.report.picture.kinds import KINDS, default_kind
+from landscape_cli.report.picture.relief import faces
 from landscape_cli.report.picture.scale import ABOVE, ABOVE_SCALE, NO_NUMBER, NORMAL, UNMEASURED, cells, edges, scale_of
 from landscape_cli.report.picture.spectrum import density_of
 from landscape_cli.report.picture.terminal import Screen, drawn, sampled, shape_of
@@ -143,6 +144,11 @@ def test_the_density_integrates_to_one_and_is_the_mean_over_starts() -> None:
     step = grid[1] - grid[0]
     assert density.sum() * step == pytest.approx(1, abs=1e-6)
     assert density[np.abs(grid) < 0.5].sum() * step == pytest.approx(0.8, abs=1e-6)
+
+
+def test_a_facet_has_the_mean_of_its_corners_that_are_numbers() -> None:
+    height = np.array([[0.0, 0.5, 0.4], [np.nan, 0.7, ABOVE]])
+    np.testing.assert_allclose(faces(height), [[0.4, ABOVE]])
 
 
 def test_the_share_of_negative_curvature_is_0_where_convex() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -118,7 +119,10 @@ def critical_points(view: View) -> list[Mapping[str, Any]]:
 
 def framed(panel: Axes, view: View) -> None:
     """The labels of the axes; equal steps where both directions are alike in length."""
-    panel.set(xlabel=view.label(0), ylabel=view.label(1))
+    panel.set(xlabel=view.label(0).replace(", 1 = ", "\n1 = "), ylabel=view.label(1).replace(", 1 = ", "\n1 = "))
+    for axis, values in zip((panel.xaxis, panel.yaxis), view.record.surface.axes, strict=True):
+        if len(values) == 1:
+            axis.set_ticks(values.values)
     panel.xaxis.set_major_formatter(lambda value, _: number(value))
     panel.yaxis.set_major_formatter(lambda value, _: number(value))
     panel.xaxis.label.set_size(8.5)
@@ -129,7 +133,9 @@ def framed(panel: Axes, view: View) -> None:
 
 
 def bar(figure: Figure, axes: Sequence[Axes], scale: Scale, label: str = "loss", colours: str = MAP) -> None:
-    """The colour bar of all panels, its ticks the contours' losses."""
+    """The colour bar of all panels, its ticks the contours' losses; none without a finite loss."""
+    if math.isnan(scale.highest):
+        return
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
 

@@ -10,7 +10,7 @@ import numpy as np
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Floats
 from landscape_cli.report.picture.contour import LINES, bar, check_planar
-from landscape_cli.report.picture.scale import Scale, scale_of
+from landscape_cli.report.picture.scale import ABOVE, Scale, scale_of
 from landscape_cli.report.picture.theme import MAP, Theme, number, panels, words
 from landscape_cli.report.picture.view import View
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FLOOR = -0.45  # the height of the contours below
 SIZE = (7.0, 6.2)
+ROOF = (0.6, 0.6, 0.6, 1.0)
 MOST = 61  # points along an axis that are drawn as facets
 
 
@@ -50,6 +51,16 @@ def thinned(count: int, most: int) -> slice:
     return slice(None, None, max(1, -(-(count - 1) // (most - 1))))
 
 
+def faces(height: Floats) -> Floats:
+    """[nx - 1, ny - 1] the mean height of each facet's corners that are numbers; ABOVE where one of them is."""
+    corners = np.stack([height[:-1, :-1], height[1:, :-1], height[:-1, 1:], height[1:, 1:]])
+    known = ~np.isnan(corners)
+    with np.errstate(invalid="ignore"):
+        mean = np.where(known, corners, 0.0).sum(0) / known.sum(0)
+        over: Floats = np.where((corners > 1).any(0), ABOVE, mean)
+    return over
+
+
 def _panel(panel: Any, view: View, scale: Scale, theme: Theme) -> None:
     from matplotlib import colormaps
 
@@ -58,8 +69,9 @@ def _panel(panel: Any, view: View, scale: Scale, theme: Theme) -> None:
     height = _height(view, scale)[rows, columns]
     assert surface.y is not None
     x, y = np.meshgrid(surface.x.values[rows], surface.y.values[columns], indexing="ij")
-    colours = colormaps[MAP](np.clip(np.nan_to_num(height), 0, 1))
-    colours[np.nan_to_num(height) > 1] = (0.6, 0.6, 0.6, 1)
+    facets = faces(height)
+    colours = colormaps[MAP](np.clip(np.nan_to_num(facets), 0, 1))
+    colours[np.nan_to_num(facets) > 1] = ROOF
     if np.isfinite(height).any():
         lid = np.minimum(height, 1.0)
         levels = np.unique(scale.height(np.asarray(scale.ticks(LINES))))

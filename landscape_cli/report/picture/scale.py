@@ -92,7 +92,7 @@ def scale_of(surfaces: Iterable[Floats], log: bool = True) -> Scale:
     values = np.concatenate([np.asarray(loss).ravel() for loss in surfaces] or [np.zeros(0)])
     finite = np.sort(values[np.isfinite(values)])
     if not len(finite):
-        return Scale(0.0, 0.0, None, math.nan)
+        return Scale(0.0, 0.0, None, math.nan)  # no loss at all
     low, highest = float(finite[0]), float(finite[-1])
     offset = 0.0 if low > 0 else low - _floor(finite)
     high = _end(finite - offset) + offset

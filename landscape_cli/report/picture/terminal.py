@@ -19,7 +19,7 @@ from landscape_cli.report.picture.theme import number
 from landscape_cli.report.picture.view import View, cut
 
 # viridis in the 256 colours of a terminal, dark to light
-SHADES = (53, 54, 60, 24, 31, 30, 36, 35, 41, 77, 113, 149, 185, 226)
+SHADES = (53, 54, 61, 25, 31, 30, 36, 35, 71, 77, 113, 149, 184, 226)
 DENSITY = " .,:;ox%#@"  # the same without colour
 COLOURS = {ABOVE_SCALE: 231, NO_NUMBER: 240, UNMEASURED: 235}
 LETTERS = {ABOVE_SCALE: "^", NO_NUMBER: "?", UNMEASURED: "_"}
