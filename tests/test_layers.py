@@ -40,6 +40,7 @@ ONLY_IN: dict[str, tuple[str, ...]] = {
     "h5py": ("store/",),
     "click": ("cli/",),
     "rich": ("cli/",),
+    "matplotlib": ("report/picture/",),
 }
 
 

@@ -11,7 +11,7 @@ import click
 
 from landscape_cli import store
 from landscape_cli.cli.console import CONSOLE, common
-from landscape_cli.cli.output import emit, put, refuse_to_overwrite, writable
+from landscape_cli.cli.output import emit, refuse_to_overwrite, writable
 from landscape_cli.errors import ExitCode, LandscapeError, one_of
 from landscape_cli.profile import Profile
 from landscape_cli.report.export import EXPORTS, Arrays
@@ -48,7 +48,7 @@ def export(run: Path, output: str, plane: str | None, name: str | None, layout: 
     if output == "-":
         emit(content.decode(), output, force)
     else:
-        put(content, output, force)
+        emit(content, output, force)
     if profile.complete:
         return ExitCode.OK
     done, asked = profile.done

@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "Print the statistics of a run.",
     "gate": "Pass, fail or inconclusive, for CI.",
     "compare": "Runs side by side: what changed, and what did not.",
+    "plot": "Draw a run: a picture file, or in the terminal.",
     "export": "Write its arrays for NumPy, tables, ParaView and the 2018 code.",
     "explain": "Print what a statistic is.",
     "info": "Print what was run, with what, when, by which version.",

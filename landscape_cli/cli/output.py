@@ -62,22 +62,22 @@ def refuse_to_overwrite(inputs: Iterable[Path], *outputs: str) -> None:
             raise LandscapeError(f"{output} is the file that is read", "choose another -o")
 
 
-def emit(text: str, output: str, force: bool) -> None:
+def emit(content: str | bytes, output: str, force: bool) -> None:
     """Print to stdout if `output` is "-", else write the file; an existing one only with --force."""
-    if output == "-":
-        say(text)
-    else:
-        put(text.encode("utf-8", "replace"), output, force)
-
-
-def put(content: bytes, output: str, force: bool) -> None:
-    """Write a file; an existing one only with --force."""
-    files.write(writable(output, force, len(content)), content)
+    if output == "-" and isinstance(content, str):
+        say(content)
+        return
+    data = content if isinstance(content, bytes) else content.encode("utf-8", "replace")
+    files.write(writable(output, force, len(data)), data)
     CONSOLE.note(f"wrote {output}")
 
 
 def writable(output: str, force: bool, bytes_needed: int = 0) -> Path:
-    """The real path of an output that may be written; one that exists only with --force."""
+    """The real path of an output file.
+
+    Raises:
+        LandscapeError: it is there and --force is not, or it cannot be written.
+    """
     path = files.check_output(Path(output), bytes_needed)
     if path.exists() and not force:
         raise LandscapeError(f"{output} exists", "add --force to overwrite it, or choose another file")

@@ -1,0 +1,69 @@
+"""`landscape plot`: a picture of one or more runs."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import click
+
+from landscape_cli import store
+from landscape_cli.cli.console import CONSOLE, common
+from landscape_cli.cli.output import emit, refuse_to_overwrite, writable
+from landscape_cli.errors import ExitCode, LandscapeError
+from landscape_cli.report.picture.kinds import KINDS, default_kind
+from landscape_cli.report.picture.terminal import Screen, drawn
+from landscape_cli.report.picture.theme import rendered
+from landscape_cli.report.picture.view import View
+
+ENDINGS = ("png", "svg", "pdf")
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("-o", "--output", default="-", help="A file by its ending: .png, .svg, .pdf; - is the terminal.")
+@click.option("--kind", type=click.Choice(list(KINDS)), help="What to draw; by what the file holds unless told.")
+@click.option("--plane", default="", metavar="NAME", help="The plane or line; the first unless told.")
+@click.option("--split", default="", metavar="NAME", help="The split; the first unless told, of a curve all.")
+@click.option("--dark", is_flag=True, help="Light on dark.")
+@click.option("--force", is_flag=True, help="Overwrite an existing output.")
+@common
+def plot(runs: tuple[Path, ...], output: str, kind: str | None, plane: str, split: str, dark: bool, force: bool) -> int:
+    """Draw RUNS, several on one scale. Exit code 3 where one is unfinished: what is there is drawn all the same."""
+    refuse_to_overwrite(runs, output)
+    ending = ending_of(output)
+    if ending:
+        writable(output, force)
+    views = [View(str(path), store.load(path), plane, split) for path in runs]
+    chosen = kind or default_kind(views[0])
+    emit(rendered(KINDS[chosen], views, ending, dark) if ending else drawn(chosen, views, _screen()), output, force)
+    return _code(views)
+
+
+def ending_of(output: str) -> str:
+    """`png` of `run.png`, "" of the terminal.
+
+    Raises:
+        LandscapeError: no picture ends like that.
+    """
+    ending = Path(output).suffix.lower().removeprefix(".")
+    if output != "-" and ending not in ENDINGS:
+        known = ", ".join(f".{known}" for known in ENDINGS)
+        raise LandscapeError(
+            f"no picture can be made of {output}: unknown ending", f"end it in {known}; - is the terminal"
+        )
+    return "" if output == "-" else ending
+
+
+def _screen() -> Screen:
+    """The terminal; of a pipe 100 columns unless COLUMNS says otherwise."""
+    size = shutil.get_terminal_size((100, 30))
+    return Screen(size.columns, size.lines, CONSOLE.colour_on(sys.stdout))
+
+
+def _code(views: list[View]) -> int:
+    unfinished = [view.file for view in views if not view.profile.complete]
+    for file in unfinished:
+        CONSOLE.note(f"{file} is unfinished: rerun the command that `landscape info {file}` shows")
+    return ExitCode.INCONCLUSIVE if unfinished else ExitCode.OK

@@ -1,0 +1,71 @@
+"""How far the loss rises, step by step, on the ascents that look for sharpness."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landscape_cli.profile import Floats
+from landscape_cli.report.picture.theme import Theme, number, panels, words
+from landscape_cli.report.picture.view import View
+from landscape_cli.section import Section
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIZE = (7.4, 4.6)
+
+
+def ascent(figure: Figure, views: Sequence[View], theme: Theme) -> None:
+    """The rise at every step of every start, by neighbourhood."""
+    found = [curves_of(view.section("sharpness")) for view in views]
+    for view, curves in zip(views, found, strict=True):
+        if not curves:
+            raise view.lacks("ascents", "landscape scan ... --only sharpness")
+    axes = panels(figure, views, SIZE, sharey=True)
+    rises = np.concatenate([curve.ravel() for curves in found for curve in curves.values()])
+    rises = rises[np.isfinite(rises) & (rises > 0)]
+    logarithmic = bool(len(rises)) and rises.max() > 30 * np.median(rises)
+    for panel, curves in zip(axes, found, strict=True):
+        _panel(panel, curves, theme, logarithmic)
+        panel.yaxis.set_major_formatter(lambda value, _: number(value))
+        panel.set_ylabel("rise of the loss" + (" (log scale)" if logarithmic else ""))
+    keys = [handle for panel in axes for handle in panel.get_legend_handles_labels()[0]]
+    notes = ["a line for each start; the highest point is a lower bound of the maximum in the neighbourhood"]
+    broken = any(not np.isfinite(curve).all() for curves in found for curve in curves.values())
+    notes += ["a line that ends is not finite there"] if broken else []
+    titles = [view.section_title("sharpness", "sharpness ascents") for view in views]
+    words(figure, views, titles, ["; ".join(notes)], keys)
+
+
+def curves_of(section: Section) -> dict[str, Floats]:
+    """{neighbourhood: (starts, steps) rise of the loss}."""
+    arrays, asked = section.arrays, section.settings
+    found = {
+        f"adaptive ball, ρ = {asked.get('adaptive_rho', '?')}": arrays.get("worst_adaptive_curves"),
+        f"ball, ρ = {asked.get('rho', '?')}": arrays.get("worst_curves"),
+    }
+    boxes = arrays.get("keskar_curves")
+    sizes = asked.get("keskar")
+    for i, box in enumerate([] if boxes is None else boxes):
+        size = sizes[i] if isinstance(sizes, list) and i < len(sizes) else "?"
+        found[f"box, ε = {size}"] = box
+    return {name: curves for name, curves in found.items() if curves is not None}
+
+
+def _panel(panel: Axes, curves: dict[str, Floats], theme: Theme, logarithmic: bool) -> None:
+    if logarithmic:
+        panel.set_yscale("log")
+    for i, (name, starts) in enumerate(curves.items()):
+        style: dict[str, Any] = {"color": theme.line(i), "lw": 1.5, "alpha": 0.9, "ls": ("-", "--", "-.", ":")[i % 4]}
+        for k, rise in enumerate(starts):
+            shown = np.where(np.isfinite(rise) & ((rise > 0) | (not logarithmic)), rise, np.nan)
+            panel.plot(range(len(rise)), shown, label=name if not k else None, **style)
+        best = np.unravel_index(int(np.argmax(np.nan_to_num(starts, nan=-np.inf, posinf=-np.inf))), starts.shape)
+        panel.scatter(best[1], starts[best], color=theme.line(i), s=28, zorder=5)
+    panel.xaxis.get_major_locator().set_params(integer=True)
+    panel.set_xlabel("ascent step (0 is the checkpoint)")
+    panel.grid(True)

@@ -1,0 +1,132 @@
+"""The loss along a line with its standard error, of every split; accuracy on a second axis."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from landscape_cli.analyse import jackknife
+from landscape_cli.errors import LandscapeError
+from landscape_cli.profile import Floats, Surface
+from landscape_cli.report.picture.scale import Scale, scale_of
+from landscape_cli.report.picture.theme import Theme, number, panels, words
+from landscape_cli.report.picture.view import View, cut
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIZE = (7.4, 4.6)
+METRIC = "accuracy"
+
+
+def curve(figure: Figure, views: Sequence[View], theme: Theme) -> None:
+    """The loss of every split with a band of ± one standard error; several runs on one scale."""
+    for view in views:
+        check_line(view)
+    scale = scale_of([s.loss[s.measured] for view in views for s in view.surfaces.values()])
+    axes = panels(figure, views, SIZE, sharey=True)
+    rights = [_panel(panel, view, scale, theme) for panel, view in zip(axes, views, strict=True)]
+    keys = [
+        handle for panel in [*axes, *rights] if panel is not None for handle in panel.get_legend_handles_labels()[0]
+    ]
+    clipped = f"above {number(scale.high)} hatched, up to {number(scale.highest)}" if scale.clipped else ""
+    notes = ["band: ± 1 standard error", *([clipped] if clipped else [])]
+    words(figure, views, [line_title(view) for view in views], ["; ".join(notes)], keys)
+
+
+def check_line(view: View) -> None:
+    """Raise where it is no line.
+
+    Raises:
+        LandscapeError: it is a plane.
+    """
+    if view.record.surface.y is not None:
+        lines = [name for name, plane in view.profile.planes.items() if plane.surface.y is None]
+        hint = f"give --plane {lines[0]}" if lines else "draw it with --kind contour"
+        raise LandscapeError(f"{view.file}: {view.record.name} is a plane, not a line", hint)
+
+
+def line_title(view: View) -> str:
+    """Checkpoint, line, and each split with its samples."""
+    counts = ", ".join(f"{cut(split)} {surface.centre.samples} samples" for split, surface in view.surfaces.items())
+    return f"{view.name} · line {view.record.name} · {counts}"
+
+
+def band(surface: Surface) -> Floats:
+    """[nx] the standard error of the loss at each point; NaN where there is none."""
+    with np.errstate(all="ignore"):
+        errors = jackknife.errors(surface.loss_groups, surface.centre.group_sizes)
+    return np.where(np.isfinite(errors), errors, np.nan)
+
+
+def _panel(panel: Axes, view: View, scale: Scale, theme: Theme) -> Axes | None:
+    measured = [(split, s) for split, s in view.surfaces.items() if s.measured.any()]
+    metric = any(METRIC in s.metrics for _, s in measured)
+    right = panel.twinx() if metric else None
+    for i, (split, surface) in enumerate(measured):
+        _loss(panel, cut(split), surface, scale, theme.line(i))
+        if right is not None and METRIC in surface.metrics:
+            values = np.where(surface.measured, surface.metrics[METRIC], np.nan)
+            told = f"{METRIC}, {cut(split)}"
+            right.plot(surface.x.values, values, ls=(0, (2, 1.6)), lw=1.2, color=theme.line(i), alpha=0.85, label=told)
+    _frame(panel, view, scale, theme)
+    if right is not None:
+        right.set(ylim=(-0.02, 1.02), ylabel=f"{METRIC} (dashed)")
+        right.spines["right"].set_visible(True)
+    return right
+
+
+def _loss(panel: Axes, split: str, surface: Surface, scale: Scale, colour: str) -> None:
+    """The line, broken where there is no number; a triangle at the top for each point above."""
+    x = surface.x.values
+    usable = surface.measured & np.isfinite(surface.loss) & (surface.loss <= scale.high)
+    loss = np.where(usable, surface.loss, np.nan)
+    marker = "o" if len(x) <= 60 else ""
+    panel.plot(x, loss, color=colour, lw=1.8, marker=marker, ms=3, label=f"loss, {split}", zorder=4)
+    error = np.where(usable, band(surface), np.nan)
+    with np.errstate(invalid="ignore"):
+        under = loss - error if scale.offset is None else np.maximum(loss - error, scale.low / 10)
+    panel.fill_between(x, under, loss + error, color=colour, alpha=0.22, lw=0, zorder=3)
+
+
+def _frame(panel: Axes, view: View, scale: Scale, theme: Theme) -> None:
+    low, high = scale.low, scale.high
+    if scale.offset == 0:
+        panel.set_yscale("log")
+        span = max(high / low, 1.2)
+        panel.set_ylim(low / span**0.05, high * span**0.05)
+    elif high > low:
+        panel.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    panel.yaxis.set_major_formatter(lambda value, _: number(value))
+    panel.yaxis.set_minor_formatter(lambda value, _: "")
+    panel.xaxis.set_major_formatter(lambda value, _: number(value))
+    panel.set(xlabel=view.label(0), ylabel="loss (log scale)" if scale.offset == 0 else "loss")
+    panel.axvline(0, color=theme.faint, lw=0.9, ls=":", label="checkpoint")
+    panel.grid(True)
+    _gaps(panel, view, scale, theme)
+    place = view.place()
+    if place is not None:
+        _, surface = view.shown
+        style: dict[str, Any] = {"marker": "*", "s": 90, "c": "#ff5a36", "edgecolors": "#ffffff", "linewidths": 0.7}
+        panel.scatter(place[0], float(np.min(surface.loss[surface.finite])), zorder=6, label="lowest point", **style)
+
+
+def _gaps(panel: Axes, view: View, scale: Scale, theme: Theme) -> None:
+    """Hatched where a split has no number, or one above the scale."""
+    from landscape_cli.report.picture.scale import ABOVE_SCALE, NO_NUMBER, UNMEASURED, cells, edges
+
+    x = view.record.surface.x.values
+    kinds = np.stack([cells(surface, scale) for surface in view.surfaces.values()])
+    ends = edges(x)
+    panel.set_xlim(*(ends[[0, -1]] if len(x) == 1 else x[[0, -1]]))
+    for kind, hatch, told in (
+        (ABOVE_SCALE, "xxxx", f"above {number(scale.high)}"),
+        (NO_NUMBER, "////", "NaN"),
+        (UNMEASURED, "....", "not measured yet"),
+    ):
+        for i in np.flatnonzero((kinds == kind).any(0)):
+            style: dict[str, Any] = {"fill": False, "hatch": hatch, "ec": theme.faint, "lw": 0, "label": told}
+            panel.axvspan(ends[i], ends[i + 1], zorder=1, **style)

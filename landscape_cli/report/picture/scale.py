@@ -1,0 +1,134 @@
+"""Scale: how losses become heights on a picture. What it clips is clipped on the picture alone, never in the data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landscape_cli.profile import Floats, Surface
+
+ABOVE = 1.05  # the height of what is above the scale
+CURVED = 3.0  # highest over lowest loss beyond which the scale is logarithmic
+FENCE = 3.0  # spreads above the median that are still drawn
+SPREAD = 1.0  # decades: no landscape is taken for narrower
+DECADES = 9.0  # beyond this the lower part alone is drawn
+KEPT = 4.0  # decades of it
+
+NORMAL, ABOVE_SCALE, NO_NUMBER, UNMEASURED = range(4)  # what a cell of the grid is
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Losses from `low` to `high` as heights from 0 to 1.
+
+    Attributes:
+        low, high: the ends; what is above `high` is drawn as such.
+        offset: heights are logarithms of loss - offset; None where they are linear.
+        highest: the highest loss there is, which may be above.
+    """
+
+    low: float
+    high: float
+    offset: float | None
+    highest: float
+
+    @property
+    def clipped(self) -> bool:
+        """Something lies above."""
+        return self.highest > self.high
+
+    def height(self, loss: Floats) -> Floats:
+        """Losses as heights; NaN of what is no number, ABOVE of what is above, infinity too."""
+        with np.errstate(all="ignore"):
+            raised = self._raised(np.asarray(loss, dtype=np.float64))
+            span = self._raised(np.asarray(self.high)) - self._raised(np.asarray(self.low))
+            heights = (raised - self._raised(np.asarray(self.low))) / (span if span > 0 else 1.0)
+        heights = np.where(np.isnan(loss) | (loss == -np.inf), np.nan, np.clip(np.nan_to_num(heights), 0.0, 1.0))
+        over: Floats = np.where(loss > self.high, ABOVE, heights)
+        return over
+
+    def _raised(self, loss: Floats) -> Floats:
+        return loss if self.offset is None else np.log(np.maximum(loss - self.offset, np.finfo(np.float64).tiny))
+
+    def ticks(self, most: int = 9) -> list[float]:
+        """Round losses within the ends: 1, 2 and 5 times powers of ten where the scale is logarithmic."""
+        if not self.high > self.low:
+            return [self.low]
+        if self.offset is None or (self.low > 0 and self.high / self.low < 10):
+            return _linear(self.low, self.high, most)
+        if self.low > 0:
+            return _logarithmic(self.low, self.high, most)
+        rise = self.high - self.low
+        return [self.low, *(self.low + step for step in _logarithmic(1e-3 * rise, rise, most - 1))]
+
+
+def _linear(low: float, high: float, most: int) -> list[float]:
+    rough = (high - low) / most
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(s * power for s in (1, 2, 2.5, 5, 10) if s * power >= rough * (1 - 1e-9))
+    count = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    return [float(f"{k * step:.12g}") for k in count]
+
+
+def _logarithmic(low: float, high: float, most: int) -> list[float]:
+    first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
+    for factors in ((1, 2, 5), (1, 3), (1,)):
+        inside = [float(f"{f}e{k}") for k in range(first, last + 1) for f in factors]
+        inside = [value for value in inside if low <= value <= high]
+        if len(inside) <= most:
+            return inside
+    return inside[:: math.ceil(len(inside) / most)]
+
+
+def scale_of(surfaces: Iterable[Floats], log: bool = True) -> Scale:
+    """One scale for all of these losses: logarithmic where they span more than a factor of three.
+
+    Where the highest lie far beyond the rest (a corner of 1e30), the scale ends before them.
+    """
+    values = np.concatenate([np.asarray(loss).ravel() for loss in surfaces] or [np.zeros(0)])
+    finite = np.sort(values[np.isfinite(values)])
+    if not len(finite):
+        return Scale(0.0, 0.0, None, math.nan)  # no loss at all
+    low, highest = float(finite[0]), float(finite[-1])
+    offset = 0.0 if low > 0 else low - _floor(finite)
+    high = _end(finite - offset) + offset
+    within = float(finite[finite <= high][-1])
+    curved = log and within - offset > CURVED * (low - offset)
+    infinite = bool((values == np.inf).any())
+    return Scale(low, within, offset if curved else None, math.inf if infinite else highest)
+
+
+def _floor(finite: Floats) -> float:
+    """What the lowest loss, 0 or below, counts on a logarithmic scale: a thousandth of the median's rise."""
+    rise = float(np.median(finite)) - float(finite[0])
+    return 1e-3 * rise if rise > 0 else 1.0
+
+
+def _end(raised: Floats) -> float:
+    """Where the picture ends: a fence of a few spreads above the median, both of the logarithms."""
+    logs = np.log10(np.maximum(raised, np.finfo(np.float64).tiny))
+    tenth, median = (float(q) for q in np.quantile(logs, (0.1, 0.5), method="lower"))
+    fence = median + FENCE * max(SPREAD, median - tenth)
+    if min(fence, float(logs[-1])) - tenth > DECADES:
+        fence = tenth + KEPT
+    return float(raised[-1]) if fence >= logs[-1] else 10.0**fence
+
+
+def cells(surface: Surface, scale: Scale) -> NDArray[np.int8]:
+    """What each point is: NORMAL, ABOVE_SCALE (infinity too), NO_NUMBER (NaN, -infinity), UNMEASURED."""
+    loss = surface.loss
+    kinds = np.where(loss > scale.high, ABOVE_SCALE, NORMAL)
+    kinds = np.where(np.isnan(loss) | (loss == -np.inf), NO_NUMBER, kinds)
+    return np.where(surface.measured, kinds, UNMEASURED).astype(np.int8)
+
+
+def edges(values: Floats) -> Floats:
+    """[n + 1] where the cell of each grid coordinate begins and ends: half-way to its neighbours."""
+    if len(values) == 1:
+        return np.array([values[0] - 0.5, values[0] + 0.5])
+    middle = (values[1:] + values[:-1]) / 2
+    return np.concatenate([[2 * values[0] - middle[0]], middle, [2 * values[-1] - middle[-1]]])

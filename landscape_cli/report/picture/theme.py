@@ -1,0 +1,158 @@
+"""Figures: the one importer of matplotlib's parts that every picture needs, light and dark."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from landscape_cli.errors import LandscapeError
+from landscape_cli.report.numbers import plain
+from landscape_cli.report.picture.view import View
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST = 12  # runs of one picture
+DOTS = 160  # per inch, of a PNG
+PANEL = (6.6, 5.6)  # inches
+MAP = "viridis"  # from dark to light, told apart by the colour-blind and in grey
+# Okabe & Ito 2008: told apart by the colour-blind.
+LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DARK = ("#56B4E9", "#E69F00", "#2BC79A", "#F0A6CF", "#F0E442", "#4A90D9")
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of the page, the words, what is faint, and of one line after the other."""
+
+    page: str
+    ink: str
+    faint: str
+    lines: tuple[str, ...]
+
+    def line(self, i: int) -> str:
+        """The colour of the i-th line."""
+        return self.lines[i % len(self.lines)]
+
+
+THEMES = {
+    False: Theme("#ffffff", "#1b1b1b", "#8a8a8a", LIGHT),
+    True: Theme("#14171c", "#e8e8e8", "#8c939c", DARK),
+}
+Draw = Callable[["Figure", Sequence[View], Theme], None]
+
+
+def rendered(draw: Draw, views: Sequence[View], ending: str, dark: bool = False) -> bytes:
+    """The picture as a file of this ending: png, svg or pdf. The same views make the same bytes.
+
+    Raises:
+        LandscapeError: matplotlib is absent, or the runs do not have what is drawn, or there are too many.
+    """
+    if len(views) > MOST:
+        raise LandscapeError(f"{len(views)} runs do not fit in one picture", f"give at most {MOST}")
+    with _style(THEMES[dark]) as figure:
+        draw(figure, views, THEMES[dark])
+        metadata: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
+        out = io.BytesIO()
+        figure.savefig(out, format=ending, metadata=metadata[ending])
+    return out.getvalue()
+
+
+@contextmanager
+def _style(theme: Theme) -> Iterator[Figure]:
+    try:
+        import matplotlib
+        from matplotlib.figure import Figure
+    except ImportError as error:
+        hint = 'pip install "landscape-cli[plot]"; or -o - draws in the terminal'
+        raise LandscapeError(f"pictures need matplotlib: {error}", hint) from None
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # letters that the font lacks, layouts that do not fit
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_settings(theme))
+        yield Figure(layout="constrained", dpi=DOTS)
+
+
+def _settings(theme: Theme) -> dict[str, Any]:
+    ink = ("text.color", "axes.labelcolor", "axes.titlecolor", "xtick.color", "ytick.color", "axes.edgecolor")
+    page = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
+    return {
+        **dict.fromkeys(ink, theme.ink),
+        **dict.fromkeys(page, theme.page),
+        "text.parse_math": False,  # a name is a name, whatever is in it
+        "font.size": 10,
+        "axes.titlesize": 10,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "grid.color": theme.faint,
+        "grid.alpha": 0.25,
+        "grid.linewidth": 0.6,
+        "hatch.color": theme.faint,
+        "hatch.linewidth": 0.7,
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+        "svg.hashsalt": "landscape",
+    }
+
+
+def panels(figure: Figure, views: Sequence[View], size: tuple[float, float] = PANEL, **kinds: Any) -> list[Axes]:
+    """A panel for each run, in rows that are about as wide as high."""
+    columns = across(len(views))
+    down = -(-len(views) // columns)
+    scale = 1.0 if columns == 1 else 0.8
+    figure.set_size_inches(size[0] * columns * scale, size[1] * down * scale)
+    grid = figure.subplots(down, columns, squeeze=False, **kinds).ravel()
+    for spare in grid[len(views) :]:
+        spare.remove()
+    return list(grid[: len(views)])
+
+
+def words(
+    figure: Figure,
+    views: Sequence[View],
+    titles: Sequence[str],
+    notes: Sequence[str] = (),
+    keys: Sequence[Artist] = (),
+) -> None:
+    """The titles over the panels; below them all a legend, and the captions folded to the figure's width.
+
+    The figure grows by what stands below.
+    """
+    wide, high = figure.get_size_inches()
+    named = [f"{view.name}: {view.caption}" if len(views) > 1 else view.caption for view in views]
+    folded = [line for text in [*named, *notes] if text for line in textwrap.wrap(plain(text), int(wide * 15.5))]
+    unlike = {str(key.get_label()): key for key in keys}
+    columns = max(1, int(wide / 1.35))
+    told, rows = 0.17 * len(folded) + 0.12, -(-len(unlike) // columns)
+    below = told + 0.24 * rows
+    figure.set_size_inches(wide, high + below)
+    engine = figure.get_layout_engine()
+    assert engine is not None
+    engine.set(rect=(0, below / (high + below), 1, high / (high + below)))
+    figure.text(0.1 / wide, 0.06 / (high + below), "\n".join(folded), fontsize=8, va="bottom")
+    if unlike:
+        place = (0.5, told / (high + below))
+        found = figure.legend(
+            list(unlike.values()), list(unlike), loc="lower center", ncols=columns, bbox_to_anchor=place
+        )
+        found.set_in_layout(False)
+    for axes, title in zip(figure.axes, titles, strict=False):
+        room = int(wide / across(len(titles)) * 10.5)
+        axes.set_title("\n".join(textwrap.wrap(plain(title), room)), loc="left", fontweight="bold")
+
+
+def across(count: int) -> int:
+    """How many panels stand side by side."""
+    return min(count, 2 if count in (2, 4) else 3)
+
+
+def number(value: float) -> str:
+    """A tick's loss: `0.002`, `1e+30`."""
+    return f"{value:.4g}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.3g}".replace("e-0", "e-")

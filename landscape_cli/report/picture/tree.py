@@ -1,0 +1,115 @@
+"""Which basin drains into which, at what loss: the merge tree of a surface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from landscape_cli.errors import ExitCode, LandscapeError
+from landscape_cli.report.picture.theme import Theme, number, panels, words
+from landscape_cli.report.picture.view import View
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SIZE = (7.4, 5.0)
+LABELS = 16  # minima that are named
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A minimum of the tree.
+
+    Attributes:
+        number: its position in `critical_points`.
+        at: its place on the picture, whole numbers from the left.
+        loss, merges: its loss, and that where a deeper basin takes over; None of the deepest.
+        into: the place of that one.
+        where: its coordinates.
+        sure: inside and resolved.
+    """
+
+    number: int
+    at: int
+    loss: float
+    merges: float | None
+    into: int | None
+    where: tuple[float, ...]
+    sure: bool
+
+
+def tree(figure: Figure, views: Sequence[View], theme: Theme) -> None:
+    """Each minimum a stem from its loss to the saddle where a deeper basin takes over."""
+    found = [branches(view.statistics) for view in views]
+    for view, stems in zip(views, found, strict=True):
+        if not stems:
+            raise LandscapeError(
+                f"{view.file} has no minimum",
+                "nothing there is deeper than noise; landscape report says more",
+                ExitCode.INCONCLUSIVE,
+            )
+    axes = panels(figure, views, SIZE, sharey=True)
+    low, high = (
+        pick(v for stems in found for b in stems for v in (b.loss, b.merges) if v is not None) for pick in (min, max)
+    )
+    for panel, stems in zip(axes, found, strict=True):
+        _panel(panel, stems, theme, high + 0.08 * (high - low or 1.0))
+        if low > 0 and high > 30 * low:
+            panel.set_yscale("log")
+        panel.yaxis.set_major_formatter(lambda value, _: number(value))
+        panel.yaxis.set_minor_formatter(lambda value, _: "")
+    note = (
+        "a stem's height is its barrier; filled: inside and resolved, hollow: at the border or perhaps the grid's own"
+    )
+    words(figure, views, [f"{view.title} · merge tree" for view in views], [note])
+
+
+def branches(statistics: Mapping[str, Any]) -> list[Branch]:
+    """The minima from left to right, so that no two lines cross: beside each those that drain into it, the lowest
+    saddle first.
+    """
+    points, entries = statistics["critical_points"], statistics["merge_tree"]
+    by_number = {entry["minimum"]: entry for entry in entries}
+    heights = {k: _merging(points[k], entry) for k, entry in by_number.items()}
+    roots = [k for k, entry in by_number.items() if entry["into"] not in by_number]
+    order: list[int] = []
+    waiting = list(reversed(roots))
+    while waiting:
+        k = waiting.pop()
+        order.append(k)
+        young = [i for i, entry in by_number.items() if entry["into"] == k]
+        waiting.extend(sorted(young, key=lambda i: -(heights[i] or 0.0)))
+    place = {k: i for i, k in enumerate(order)}
+    return [_branch(k, place, points[k], by_number[k], heights[k]) for k in order]
+
+
+def _merging(point: Mapping[str, Any], entry: Mapping[str, Any]) -> float | None:
+    return None if entry["into"] is None else float(point["loss"].value + entry["barrier"].value)
+
+
+def _branch(
+    k: int, place: Mapping[int, int], point: Mapping[str, Any], entry: Mapping[str, Any], merges: float | None
+) -> Branch:
+    where = tuple(float(point[axis].value) for axis in "xy" if point[axis] is not None)
+    sure = bool(point["resolved"] and not point["at_border"])
+    return Branch(k, place[k], float(point["loss"].value), merges, place.get(entry["into"]), where, sure)
+
+
+def _panel(panel: Axes, stems: list[Branch], theme: Theme, top: float) -> None:
+    for stem in stems:
+        colour = theme.line(0 if stem.merges is not None else 1)
+        end = top if stem.merges is None else stem.merges
+        panel.plot([stem.at, stem.at], [stem.loss, end], color=colour, lw=2)
+        if stem.merges is not None and stem.into is not None:
+            panel.plot([stem.at, stem.into], [stem.merges, stem.merges], color=theme.faint, lw=1.1)
+        face = colour if stem.sure else theme.page
+        panel.plot(stem.at, stem.loss, marker="o", ms=7, mfc=face, mec=colour, mew=1.4, zorder=5)
+        if len(stems) <= LABELS:
+            text = f"#{stem.number}\n({', '.join(f'{value:.2g}' for value in stem.where)})\n{stem.loss:.3g}"
+            at = (stem.at, stem.loss)
+            panel.annotate(text, at, xytext=(0, -8), textcoords="offset points", ha="center", va="top", fontsize=7.5)
+    panel.set(xlim=(-0.7, len(stems) - 0.3), xticks=[], ylabel="loss")
+    panel.margins(y=0.22)
+    panel.grid(True, axis="y")
