@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from shutil import which
 from typing import Any
 
 import numpy as np
@@ -159,7 +160,7 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert "leave out --kind" in capsys.readouterr().err
 
 
-# ---- in a browser: Playwright's own Chromium, or the one that LANDSCAPE_CHROMIUM names
+# ---- in a browser: the Chromium that LANDSCAPE_CHROMIUM names, the system's, or Playwright's own
 
 
 @pytest.fixture(scope="module")
@@ -167,7 +168,7 @@ def browser() -> Iterator[Any]:
     sync = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     with sync.sync_playwright() as started:
         try:
-            found = started.chromium.launch(executable_path=os.environ.get("LANDSCAPE_CHROMIUM") or None)
+            found = started.chromium.launch(executable_path=os.environ.get("LANDSCAPE_CHROMIUM") or which("chromium"))
         except sync.Error as error:
             pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
         yield found
