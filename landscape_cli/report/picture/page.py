@@ -19,6 +19,8 @@ from landscape_cli.report.picture.theme import MOST
 from landscape_cli.report.picture.view import View
 from landscape_cli.report.run import Run
 
+SCRIPTS = ("page_tools.js", "page_chart.js", "page_panel.js", "page.js")  # one after the other, in one scope
+
 
 def page(views: Sequence[View], dark: bool = False) -> str:
     """The page. It is light or dark as its reader's system is, unless it is to be dark.
@@ -32,7 +34,7 @@ def page(views: Sequence[View], dark: bool = False) -> str:
         default_kind(view)
     runs = [Run(view.file, view.profile, statistics(view.profile)) for view in views]
     panels = panels_of(views, runs)
-    script = _resource("page.js")
+    script = f'"use strict";\n{{\n{"".join(map(_resource, SCRIPTS))}}}\n'
     return _filled(
         _resource("page.html"),
         {

@@ -15,6 +15,7 @@ from landscape_cli.report.numbers import estimate_text, plain
 from landscape_cli.report.picture.page_data import Panel
 from landscape_cli.report.picture.scale import Scale
 from landscape_cli.report.picture.spectrum import UNIT, density_of, extremes, window_of
+from landscape_cli.report.picture.theme import number
 from landscape_cli.report.picture.view import View
 from landscape_cli.report.run import Run, Table
 from landscape_cli.report.tables import closing, heading, tables
@@ -63,7 +64,7 @@ def provenance(view: View) -> str:
     """What was run, with what, when, by which version."""
     held = provenance_as_json(view.profile)
     job = held.pop("job")
-    rows = "".join(f"<dt>{_text(name)}</dt><dd>{_text(_said(value))}</dd>" for name, value in held.items() if value)
+    rows = "".join(f"<dt>{_text(name)}</dt><dd>{_said(value)}</dd>" for name, value in held.items() if value)
     lines = "\n".join(map(_text, job.splitlines()))
     return (
         f"<details><summary>Provenance of {_text(view.file)}</summary><dl>{rows}</dl>"
@@ -104,9 +105,10 @@ def _density(grid: Floats, density: Floats) -> str:
     corners = " ".join(
         f"{_at(x, window)},{24 + (1 - h) * room:.1f}" for x, h in zip(grid.tolist(), heights.tolist(), strict=True)
     )
+    decades = ((28 + k / DECADES * room, top * 10.0**-k) for k in range(0, DECADES, 3))
     ticks = "".join(
-        f'<text x="{LEFT - 6}" y="{28 + k / DECADES * room:.1f}" text-anchor="end">{top * 10.0**-k:.0e}</text>'
-        for k in range(0, DECADES, 3)
+        f'<text x="{LEFT - 6}" y="{y:.1f}" text-anchor="end">{number(float(f"{value:.2g}"))}</text>'
+        for y, value in decades
     )
     return f'<polyline points="{corners}" fill="none" stroke="var(--line0)" stroke-width="1.6"/>{ticks}'
 
@@ -139,6 +141,13 @@ def _head(columns: Sequence[str]) -> str:
 
 
 def _said(value: object) -> str:
+    """Of a mapping a line for each name."""
+    if isinstance(value, dict):
+        return "<br>".join(_text(f"{name}: {_plainly(held)}") for name, held in value.items())
+    return _text(_plainly(value))
+
+
+def _plainly(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
