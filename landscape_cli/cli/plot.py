@@ -13,16 +13,22 @@ from landscape_cli.cli.console import CONSOLE, common
 from landscape_cli.cli.output import emit, refuse_to_overwrite, writable
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.report.picture.kinds import KINDS, default_kind
+from landscape_cli.report.picture.page import page
 from landscape_cli.report.picture.terminal import Screen, drawn
 from landscape_cli.report.picture.theme import rendered
 from landscape_cli.report.picture.view import View
 
-ENDINGS = ("png", "svg", "pdf")
+ENDINGS = ("html", "png", "svg", "pdf")
 
 
 @click.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("-o", "--output", default="-", help="A file by its ending: .png, .svg, .pdf; - is the terminal.")
+@click.option(
+    "-o",
+    "--output",
+    default="-",
+    help="A file by its ending: .html (interactive), .png, .svg, .pdf; - is the terminal.",
+)
 @click.option("--kind", type=click.Choice(list(KINDS)), help="What to draw; by what the file holds unless told.")
 @click.option("--plane", default="", metavar="NAME", help="The plane or line; the first unless told.")
 @click.option("--split", default="", metavar="NAME", help="The split; the first unless told, of a curve all.")
@@ -36,9 +42,19 @@ def plot(runs: tuple[Path, ...], output: str, kind: str | None, plane: str, spli
     if ending:
         writable(output, force)
     views = [View(str(path), store.load(path), plane, split) for path in runs]
-    chosen = kind or default_kind(views[0])
-    emit(rendered(KINDS[chosen], views, ending, dark) if ending else drawn(chosen, views, _screen()), output, force)
+    emit(_page(views, kind, dark) if ending == "html" else _picture(views, kind, ending, dark), output, force)
     return _code(views)
+
+
+def _picture(views: list[View], kind: str | None, ending: str, dark: bool) -> str | bytes:
+    chosen = kind or default_kind(views[0])
+    return rendered(KINDS[chosen], views, ending, dark) if ending else drawn(chosen, views, _screen())
+
+
+def _page(views: list[View], kind: str | None, dark: bool) -> str:
+    if kind:
+        raise LandscapeError("a page shows every kind that the file holds", "leave out --kind")
+    return page(views, dark)
 
 
 def ending_of(output: str) -> str:

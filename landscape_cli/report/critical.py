@@ -35,21 +35,22 @@ def critical_tables(run: Run, name: str, full: bool = True) -> list[Table]:
 
 
 def _rows(run: Run, split: str, tree: Mapping[str, Any], steps: Sequence[float]) -> list[tuple[str, ...]]:
-    drains = {entry["minimum"]: _drain(entry) for entry in tree["merge_tree"]}
-    order = sorted(enumerate(tree["critical_points"]), key=lambda pair: _rank(pair[1]))
+    drains = {entry["minimum"]: drain(entry) for entry in tree["merge_tree"]}
+    order = sorted(enumerate(tree["critical_points"]), key=lambda pair: rank(pair[1]))
     return [
-        (plain(split), f"#{k}", p["kind"], _place(run, p, steps), run.cell(p["loss"]), run.cell(p["persistence"]),
-         drains.get(k, ""), _flags(p))
+        (plain(split), f"#{k}", p["kind"], place(run, p, steps), run.cell(p["loss"]), run.cell(p["persistence"]),
+         drains.get(k, ""), flags(p))
         for k, p in order
     ]  # fmt: skip
 
 
-def _rank(point: Mapping[str, Any]) -> tuple[int, bool]:
+def rank(point: Mapping[str, Any]) -> tuple[int, bool]:
     """Resolved ones inside, then those that the grid may have made, then those of the window; of each extrema first."""
     return 2 if point["at_border"] else 0 if point["resolved"] else 1, point["kind"] not in ("minimum", "maximum")
 
 
-def _drain(entry: Mapping[str, Any]) -> str:
+def drain(entry: Mapping[str, Any]) -> str:
+    """`#0 over #9`: the deeper minimum that takes over, and the saddle where; "" of the deepest."""
     into = "" if entry["into"] is None else f"#{entry['into']}"
     return f"{into} over #{entry['saddle']}" if into and entry["saddle"] is not None else into
 
@@ -70,7 +71,7 @@ def _steps(run: Run, name: str) -> list[float]:
     return [axis.step for axis in plane.surface.axes] if plane else [0.0, 0.0]
 
 
-def _place(run: Run, point: Mapping[str, Any], steps: Sequence[float]) -> str:
+def place(run: Run, point: Mapping[str, Any], steps: Sequence[float]) -> str:
     """With its error where it has one, else the grid point's."""
     known = [(found, step) for found, step in zip((point["x"], point["y"]), (*steps, 0.0), strict=False) if found]
     cells = [run.cell(found) if found.stderr else coordinate(found.value, step) for found, step in known]
@@ -82,7 +83,7 @@ def coordinate(value: float, step: float) -> str:
     return "0" if abs(value) <= 1e-9 * step else f"{value:.4g}"
 
 
-def _flags(point: Mapping[str, Any]) -> str:
+def flags(point: Mapping[str, Any]) -> str:
     """What keeps it from being one of the loss in this plane."""
     if point["at_border"]:
         return "at border"

@@ -89,17 +89,23 @@ def scale_of(surfaces: Iterable[Floats], log: bool = True) -> Scale:
 
     Where the highest lie far beyond the rest (a corner of 1e30), the scale ends before them.
     """
+    linear, logarithmic = scales_of(surfaces)
+    offset = logarithmic.offset or 0.0
+    return logarithmic if log and linear.high - offset > CURVED * (linear.low - offset) else linear
+
+
+def scales_of(surfaces: Iterable[Floats]) -> tuple[Scale, Scale]:
+    """A linear and a logarithmic scale of the same ends; twice a linear one where there is no loss."""
     values = np.concatenate([np.asarray(loss).ravel() for loss in surfaces] or [np.zeros(0)])
     finite = np.sort(values[np.isfinite(values)])
     if not len(finite):
-        return Scale(0.0, 0.0, None, math.nan)  # no loss at all
+        nothing = Scale(0.0, 0.0, None, math.nan)
+        return nothing, nothing
     low, highest = float(finite[0]), float(finite[-1])
     offset = 0.0 if low > 0 else low - _floor(finite)
-    high = _end(finite - offset) + offset
-    within = float(finite[finite <= high][-1])
-    curved = log and within - offset > CURVED * (low - offset)
-    infinite = bool((values == np.inf).any())
-    return Scale(low, within, offset if curved else None, math.inf if infinite else highest)
+    high = float(finite[finite <= _end(finite - offset) + offset][-1])
+    highest = math.inf if (values == np.inf).any() else highest
+    return Scale(low, high, None, highest), Scale(low, high, offset, highest)
 
 
 def _floor(finite: Floats) -> float:

@@ -30,7 +30,7 @@ def spectrum(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     sections = [view.section("hessian") for view in views]
     dense = all("density_nodes" in section.arrays for section in sections)
     axes = panels(figure, views, SIZE, sharex=dense, sharey=True)
-    window = _window(sections)
+    window = window_of(sections)
     for panel, section in zip(axes, sections, strict=True):
         if dense:
             _density(panel, section, window, theme)
@@ -61,7 +61,7 @@ def density_of(section: Section, window: tuple[float, float], points: int = 1200
     return grid, each @ np.where(used, weights, 0.0).ravel() / len(nodes)
 
 
-def _window(sections: Sequence[Section]) -> tuple[float, float]:
+def window_of(sections: Sequence[Section]) -> tuple[float, float]:
     """What all of them fit in, with a margin."""
     arrays = [
         s.arrays[name].ravel() for s in sections for name in ("top", "bottom", "density_nodes") if name in s.arrays

@@ -1,0 +1,120 @@
+"""One interactive page of one or more runs: a single file that opens from disk and asks the network for nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib.resources import files
+
+from landscape_cli.analyse.statistics import statistics
+from landscape_cli.errors import LandscapeError
+from landscape_cli.report.numbers import plain
+from landscape_cli.report.picture.kinds import default_kind
+from landscape_cli.report.picture.page_data import Panel, as_json, document, panels_of
+from landscape_cli.report.picture.page_parts import critical, provenance, report, spectrum_svg
+from landscape_cli.report.picture.theme import MOST
+from landscape_cli.report.picture.view import View
+from landscape_cli.report.run import Run
+
+SCRIPTS = ("page_tools.js", "page_chart.js", "page_panel.js", "page.js")  # one after the other, in one scope
+
+
+def page(views: Sequence[View], dark: bool = False) -> str:
+    """The page. It is light or dark as its reader's system is, unless it is to be dark.
+
+    Raises:
+        LandscapeError: nothing has been measured, there is no such plane or split, or there are too many runs.
+    """
+    if len(views) > MOST:
+        raise LandscapeError(f"{len(views)} runs do not fit on one page", f"give at most {MOST}")
+    for view in views:
+        default_kind(view)
+    runs = [Run(view.file, view.profile, statistics(view.profile)) for view in views]
+    panels = panels_of(views, runs)
+    script = f'"use strict";\n{{\n{"".join(map(_resource, SCRIPTS))}}}\n'
+    return _filled(
+        _resource("page.html"),
+        {
+            "theme": ' data-theme="dark"' if dark else "",
+            "hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+            "title": _text(", ".join(dict.fromkeys(view.name for view in views))),
+            "style": _resource("page.css"),
+            "captions": "\n".join(f"<p>{_caption(view, len(views) > 1)}</p>" for view in views),
+            "controls": _controls(panels),
+            "panels": _panels(panels, len(views) > 1),
+            "spectra": "\n".join(_spectrum(view) for view in views),
+            "reports": "\n".join(report(run) for run in runs),
+            "provenance": "\n".join(provenance(view) for view in views),
+            "data": as_json(document(panels)),
+            "script": script,
+        },
+    )
+
+
+def _resource(name: str) -> str:
+    return (files("landscape_cli.report.picture") / name).read_text("utf-8")
+
+
+def _filled(template: str, parts: Mapping[str, str]) -> str:
+    """In one pass, so that a name that looks like a place is none."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
+
+
+def _text(text: str) -> str:
+    return escape(plain(text))
+
+
+def _caption(view: View, named: bool) -> str:
+    return _text(f"{view.file}: {view.caption}" if named else view.caption)
+
+
+def _controls(panels: Sequence[Panel]) -> str:
+    """The switches; none where there is no plane."""
+    if not panels:
+        return ""
+    splits = dict.fromkeys(split for panel in panels for split in panel.view.surfaces)
+    options = "".join(f"<option>{_text(split)}</option>" for split in splits)
+    scales = "".join(
+        f'<label><input type="radio" name="scale" value="{value}"> {told}</label>'
+        for value, told in (("log", "logarithmic"), ("linear", "linear"))
+    )
+    spin = '<button id="spin" type="button" aria-pressed="false">Rotate</button>'
+    flat = all(panel.view.record.surface.y is None for panel in panels)
+    return (
+        f'<div class="controls"><fieldset><legend>Loss scale&nbsp;</legend>{scales}</fieldset>'
+        f'<label>Split <select id="split">{options}</select></label>{"" if flat else spin}</div>'
+    )
+
+
+def _panels(panels: Sequence[Panel], many: bool) -> str:
+    made = "\n".join(_panel(panel, i) for i, panel in enumerate(panels))
+    return f'<div class="many">{made}</div>' if many else made
+
+
+def _panel(panel: Panel, i: int) -> str:
+    record = panel.view.record
+    flat = record.surface.y is None
+    help_map = "Arrow keys move the cursor, with Shift by five points; Home is the checkpoint."
+    surface = "" if flat else (
+        '<canvas class="surface" tabindex="0" role="application" '
+        'aria-label="Surface of the loss. Arrow keys turn it."></canvas>'
+    )  # fmt: skip
+    names = [f"{'ab'[axis]} along {panel.view.label(axis)}" for axis in range(1 if flat else 2)]
+    return (
+        f'<section class="panel" data-panel="{i}"><h2>{_text(f"{panel.view.name} · plane {record.name}")} '
+        f'· <span class="shown"></span></h2><p class="note">{"; ".join(map(_text, names))}</p>'
+        f'<div class="views">{surface}<canvas class="map" tabindex="0" role="application" '
+        f'aria-label="{"Curve" if flat else "Contours"} of the loss. {help_map}"></canvas></div>'
+        f'<output aria-live="polite"></output>{critical(panel)}</section>'
+    )
+
+
+def _spectrum(view: View) -> str:
+    held = view.profile.sections.get("hessian")
+    if held is None or not held.complete:
+        return ""
+    title = _text(view.section_title("hessian", "Hessian spectrum"))
+    return f"<section><h2>{title}</h2>{spectrum_svg(held)}</section>"

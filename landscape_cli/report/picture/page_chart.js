@@ -1,0 +1,201 @@
+// A plane or a line: its grid, its cursor, and its map with contours.
+class Chart {
+  constructor(element, held) {
+    Object.assign(this, { element, held, yaw: -0.6, pitch: 0.55, marked: null, base: null });
+    this.line = held.y === null;
+    this.ny = this.line ? 1 : held.y.length;
+    this.cursor = [nearest(held.x, 0), this.line ? 0 : nearest(held.y, 0)];
+    this.map = element.querySelector(".map");
+    this.surface = element.querySelector(".surface");
+    this.output = element.querySelector("output");
+    this.buttons = [...element.querySelectorAll("[data-point]")];
+  }
+  get name() { return state.split in this.held.splits ? state.split : Object.keys(this.held.splits)[0]; }
+  get split() { return this.held.splits[this.name]; }
+  get scale() { return data.scales[this.held.scale][state.log ? "log" : "linear"]; }
+  at(i, j) { return i * this.ny + j; }
+
+  raised(loss) {
+    const offset = this.scale.offset;
+    return offset === null ? loss : Math.log(Math.max(loss - offset, TINY));
+  }
+  height(loss) {
+    const low = this.raised(this.scale.low), span = this.raised(this.scale.high) - low;
+    return loss > this.scale.high ? ABOVE : Math.min(Math.max((this.raised(loss) - low) / (span > 0 ? span : 1), 0), 1);
+  }
+  // Heights of the split that is shown: NaN where there is no number, ABOVE what is above the scale.
+  heights(split = this.split) {
+    return split.loss.map((loss, k) => (loss !== null ? this.height(loss) : split.status[k] === "i" ? ABOVE : NaN));
+  }
+
+  told() {
+    const [i, j] = this.cursor, k = this.at(i, j), split = this.split, error = split.stderr[k];
+    const where = `a = ${number(this.held.x[i])}` + (this.line ? "" : `, b = ${number(this.held.y[j])}`);
+    if (split.status[k] !== "o") return `${where}: loss ${SAID[split.status[k]]}`;
+    const metrics = Object.entries(split.metrics).map(([name, values]) =>
+      `, ${name} ${values[k] === null ? "none" : number(values[k])}`);
+    return `${where}: loss ${number(split.loss[k])}${error === null ? "" : ` ± ${Number(error.toPrecision(2))}`}${metrics.join("")}`;
+  }
+
+  draw() {
+    this.element.querySelector(".shown").textContent = this.name;
+    for (const part of this.element.querySelectorAll(".points")) part.hidden = part.dataset.split !== this.name;
+    this.high = this.heights();
+    this.basin = this.flooded();
+    this.base = null;
+    this.redraw();
+  }
+  redraw() {
+    this.output.textContent = this.told();
+    if (this.line) this.drawCurve(); else { this.drawMap(); this.drawSurface(); }
+  }
+
+  // Where x and y are on the map, in CSS pixels; BOX is its margin.
+  frame(wide, high) {
+    const ex = edges(this.held.x), ey = this.line ? null : edges(this.held.y);
+    const span = [wide - BOX.left - BOX.right, high - BOX.top - BOX.bottom];
+    const x = (value) => BOX.left + ((value - ex[0]) / (ex[ex.length - 1] - ex[0])) * span[0];
+    const y = ey && ((value) => BOX.top + (1 - (value - ey[0]) / (ey[ey.length - 1] - ey[0])) * span[1]);
+    const back = (px, py) => [ex[0] + ((px - BOX.left) / span[0]) * (ex[ex.length - 1] - ex[0]),
+      ey && ey[0] + (1 - (py - BOX.top) / span[1]) * (ey[ey.length - 1] - ey[0])];
+    return { ex, ey, x, y, back, bottom: high - BOX.bottom, right: wide - BOX.right };
+  }
+
+  drawMap() {
+    const { pen, wide, high } = prepared(this.map), frame = this.frame(wide, high);
+    if (!this.base || this.base.width !== this.map.width || this.base.height !== this.map.height) {
+      this.cells(pen, frame);
+      this.contours(pen, frame);
+      this.axes(pen, frame, wide);
+      this.bar(pen, frame, wide);
+      this.base = document.createElement("canvas");
+      [this.base.width, this.base.height] = [this.map.width, this.map.height];
+      this.base.getContext("2d").drawImage(this.map, 0, 0);
+    } else {
+      pen.drawImage(this.base, 0, 0, wide, high);
+    }
+    this.marks(pen, (x, y) => [frame.x(x), frame.y(y)]);
+    const [x, y] = [frame.x(this.held.x[this.cursor[0]]), frame.y(this.held.y[this.cursor[1]])];
+    this.stroke(pen, [[[x, BOX.top], [x, frame.bottom]], [[BOX.left, y], [frame.right, y]]], "#fff", "#000");
+  }
+  stroke(pen, lines, ...colours) {
+    colours.forEach((style, k) => {
+      pen.strokeStyle = style;
+      pen.lineWidth = k === 0 ? 3 : 1;
+      pen.beginPath();
+      for (const [from, to] of lines) { pen.moveTo(...from); pen.lineTo(...to); }
+      pen.stroke();
+    });
+  }
+  cells(pen, frame) {
+    const hatch = this.hatch(pen);
+    for (let i = 0; i < this.held.x.length; i++) {
+      const [left, right] = [frame.x(frame.ex[i]), frame.x(frame.ex[i + 1])].map(snapped);
+      for (let j = 0; j < this.ny; j++) {
+        const height = this.high[this.at(i, j)], top = snapped(frame.y(frame.ey[j + 1]));
+        const box = [left, top, right - left, snapped(frame.y(frame.ey[j])) - top];
+        pen.fillStyle = height > 1 ? theme.edge : Number.isNaN(height) ? theme.page : colour(height);
+        pen.fillRect(...box);
+        if (!(height <= 1) && this.split.status[this.at(i, j)] !== "u") { pen.fillStyle = hatch; pen.fillRect(...box); }
+      }
+    }
+  }
+  hatch(pen) {
+    const tile = document.createElement("canvas");
+    tile.width = tile.height = 8;
+    const own = tile.getContext("2d");
+    own.strokeStyle = theme.faint;
+    own.beginPath();
+    for (const shift of [-8, 0, 8]) { own.moveTo(shift, 8); own.lineTo(shift + 8, 0); }
+    own.stroke();
+    return pen.createPattern(tile, "repeat");
+  }
+  // Marching squares; a cell with a corner that is no number has no lines.
+  contours(pen, frame) {
+    pen.strokeStyle = "rgba(255, 255, 255, 0.6)";
+    pen.lineWidth = 0.8;
+    pen.beginPath();
+    const { x, y } = this.held;
+    for (let i = 0; i + 1 < x.length; i++) {
+      for (let j = 0; j + 1 < this.ny; j++) {
+        const around = [[i, j], [i + 1, j], [i + 1, j + 1], [i, j + 1]].map(([p, q]) =>
+          [frame.x(x[p]), frame.y(y[q]), this.high[this.at(p, q)]]);
+        const heights = around.map((corner) => corner[2]);
+        if (heights.some((height) => !(height <= 1))) continue;
+        const [least, most] = [Math.min(...heights), Math.max(...heights)];
+        for (let k = Math.ceil(least * LEVELS); k <= most * LEVELS; k++) crossing(pen, around, k / LEVELS);
+      }
+    }
+    pen.stroke();
+  }
+  axes(pen, frame, wide) {
+    pen.strokeStyle = pen.fillStyle = theme.ink;
+    pen.lineWidth = 1;
+    pen.strokeRect(BOX.left, BOX.top, frame.right - BOX.left, frame.bottom - BOX.top);
+    pen.textAlign = "center";
+    for (const value of spread(this.held.x, wide < 420 ? 3 : 5)) pen.fillText(tick(value), frame.x(value), frame.bottom + 16);
+    pen.fillText("a", (BOX.left + frame.right) / 2, frame.bottom + 34);
+    pen.textAlign = "right";
+    if (!this.line) {
+      for (const value of spread(this.held.y, 5)) pen.fillText(tick(value), BOX.left - 6, frame.y(value) + 4);
+      pen.fillText("b", 12, (BOX.top + frame.bottom) / 2);
+    }
+  }
+  bar(pen, frame, wide) {
+    const [left, top, high] = [wide - BOX.right + 10, BOX.top + 16, frame.bottom - BOX.top - 16];
+    for (let k = 0; k < 64; k++) {
+      pen.fillStyle = colour(1 - k / 63);
+      pen.fillRect(left, top + (k / 64) * high, 10, high / 64 + 0.5);
+    }
+    pen.fillStyle = theme.ink;
+    pen.textAlign = "left";
+    let last = Infinity;
+    for (const value of this.scale.ticks) {
+      const y = top + (1 - this.height(value)) * high;
+      if (last - y > 12) { pen.fillText(tick(value), left + 14, y + 4); last = y; }
+    }
+    if (this.scale.clipped) pen.fillText(`▨ > ${tick(this.scale.high)}`, left - 6, BOX.top + 8);
+  }
+
+  // The critical points, the basin of the one that is marked, and where it drains.
+  marks(pen, place) {
+    if (this.basin) {
+      pen.fillStyle = "rgba(255, 255, 255, 0.85)";
+      for (const k of this.basin) {
+        const [i, j] = [Math.floor(k / this.ny), k % this.ny];
+        const [x, y] = place(this.held.x[i], this.line ? null : this.held.y[j], this.split.loss[k]);
+        pen.beginPath();
+        pen.arc(x, y, 1.7, 0, 7);
+        pen.fill();
+      }
+    }
+    const points = this.split.points, chosen = points[this.marked];
+    points.forEach((point, k) => {
+      const [x, y] = place(point.x, point.y, point.loss);
+      symbol(pen, point.kind, x, y, point.sure ? 5 : 3);
+      if (chosen && (k === this.marked || k === chosen.into || k === chosen.saddle)) {
+        pen.strokeStyle = k === this.marked ? "#ff3b30" : "#ffd60a";
+        pen.lineWidth = 3;
+        pen.beginPath();
+        pen.arc(x, y, 11, 0, 7);
+        pen.stroke();
+      }
+    });
+  }
+  // A basin is the part below the saddle where it drains that is joined to its minimum, by edges of the triangulation.
+  flooded() {
+    const point = this.split.points[this.marked];
+    if (!point || point.until === undefined) return null;
+    const wide = this.held.x.length, start = this.at(nearest(this.held.x, point.x), this.line ? 0 : nearest(this.held.y, point.y));
+    const found = new Set([start]), waiting = [start];
+    while (waiting.length) {
+      const k = waiting.pop(), [i, j] = [Math.floor(k / this.ny), k % this.ny];
+      for (const [di, dj] of [[1, 0], [-1, 0], [0, 1], [0, -1], [1, 1], [-1, -1]]) {
+        const [p, q] = [i + di, j + dj], next = this.at(p, q), loss = this.split.loss[next];
+        if (p < 0 || q < 0 || p >= wide || q >= this.ny || found.has(next)) continue;
+        if (loss !== null && loss < point.until) { found.add(next); waiting.push(next); }
+      }
+    }
+    return found;
+  }
+}

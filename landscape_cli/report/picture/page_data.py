@@ -1,0 +1,128 @@
+"""What an interactive page is drawn from: grids, scales and critical points as plain values for JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landscape_cli.analyse.surface import standard_errors
+from landscape_cli.profile import Floats, Surface
+from landscape_cli.report.picture.scale import Scale, scale_of, scales_of
+from landscape_cli.report.picture.view import View
+from landscape_cli.report.run import Run
+
+DIGITS = 5  # of errors and metrics; losses keep all of theirs
+STATUS = {"u": "not measured", "n": "nan", "i": "inf", "m": "-inf", "o": "ok"}  # a letter for each point
+# What ends a script, opens a comment, or is a line's end in old JavaScript, as JSON may write it.
+ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """A plane of a run, with the run's statistics; `scale` is the number of the losses' scale."""
+
+    view: View
+    run: Run
+    scale: int
+
+    @property
+    def splits(self) -> dict[str, Mapping[str, Any]]:
+        """The statistics of each split that is shown."""
+        held: Mapping[str, Mapping[str, Any]] = self.run.tree["planes"][self.view.record.name]
+        return {split: held[split] for split in self.view.surfaces}
+
+
+def panels_of(views: Sequence[View], runs: Sequence[Run]) -> list[Panel]:
+    """Of one run every plane on its own scale, or the one that is asked for; of several runs one each, on one scale."""
+    if len(views) > 1:
+        return [Panel(view, run, 0) for view, run in zip(views, runs, strict=True) if view.profile.planes]
+    view, run = views[0], runs[0]
+    names = [view.plane] if view.plane else list(view.profile.planes)
+    return [Panel(View(view.file, view.profile, name, view.split), run, i) for i, name in enumerate(names)]
+
+
+def document(panels: Sequence[Panel]) -> dict[str, Any]:
+    """{"panels": […], "scales": […]}; grids are flat, x slow and y fast; what is not finite is null."""
+    count = 1 + max((panel.scale for panel in panels), default=-1)
+    return {
+        "panels": [_panel(panel) for panel in panels],
+        "scales": [_scales([p for p in panels if p.scale == i]) for i in range(count)],
+    }
+
+
+def as_json(tree: Any) -> str:
+    """JSON that may stand in a script element."""
+    return json.dumps(tree, allow_nan=False, separators=(",", ":"), ensure_ascii=False).translate(ESCAPES)
+
+
+def _panel(panel: Panel) -> dict[str, Any]:
+    view = panel.view
+    x, y = view.record.surface.x, view.record.surface.y
+    return {
+        "scale": panel.scale,
+        "x": x.values.tolist(),
+        "y": None if y is None else y.values.tolist(),
+        "labels": [view.label(i) for i in range(1 if y is None else 2)],
+        "splits": {
+            split: {**_grids(surface), "points": _points(panel.splits[split])}
+            for split, surface in view.surfaces.items()
+        },
+    }
+
+
+def _grids(surface: Surface) -> dict[str, Any]:
+    """The arrays of a surface, and of each point a letter that says whether its loss is a number."""
+    loss, known = surface.loss, surface.measured
+    kinds = [~known, np.isnan(loss), loss == np.inf, loss == -np.inf]
+    return {
+        "loss": _numbers(loss, known),
+        "stderr": _numbers(standard_errors(surface), known, DIGITS),
+        "metrics": {name: _numbers(values, known, DIGITS) for name, values in surface.metrics.items()},
+        "status": "".join(np.select(kinds, list("unim"), "o").ravel().tolist()),
+    }
+
+
+def _numbers(values: Floats, known: NDArray[np.bool_], digits: int = 0) -> list[float | None]:
+    there = (known & np.isfinite(values)).ravel().tolist()
+    return [
+        None if not ok else float(f"{v:.{digits}g}") if digits else v
+        for v, ok in zip(values.ravel().tolist(), there, strict=True)
+    ]
+
+
+def _points(tree: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The critical points by number; of a minimum `into`, `saddle` and the loss `until` which its basin is its own."""
+    drains = {entry["minimum"]: entry for entry in tree["merge_tree"] if entry["into"] is not None}
+    found = []
+    for k, point in enumerate(tree["critical_points"]):
+        entry, loss = drains.get(k), point["loss"].value
+        own = (
+            {}
+            if entry is None
+            else {"into": entry["into"], "saddle": entry["saddle"], "until": loss + entry["barrier"].value}
+        )
+        found.append(
+            {"kind": point["kind"], **{axis: point[axis].value for axis in "xy" if point[axis] is not None},
+             "loss": loss, "sure": bool(point["resolved"] and not point["at_border"]), **own}
+        )  # fmt: skip
+    return found
+
+
+def _scales(panels: Sequence[Panel]) -> dict[str, Any]:
+    losses = [np.where(s.measured, s.loss, np.nan) for panel in panels for s in panel.view.surfaces.values()]
+    linear, logarithmic = scales_of(losses)
+    return {
+        "linear": _scale(linear), "log": _scale(logarithmic),
+        "first": "linear" if scale_of(losses).offset is None else "log",
+    }  # fmt: skip
+
+
+def _scale(scale: Scale) -> dict[str, Any]:
+    return {
+        "low": scale.low, "high": scale.high, "offset": scale.offset, "ticks": scale.ticks(), "clipped": scale.clipped,
+    }  # fmt: skip

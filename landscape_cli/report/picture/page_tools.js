@@ -1,0 +1,77 @@
+// Colours, numbers and strokes that every picture shares.
+const data = JSON.parse(document.getElementById("data").textContent);
+const MAP = ["#440154", "#481a6c", "#472f7d", "#414487", "#39568c", "#31688e", "#2a788e", "#23888e", "#1f988b",
+  "#22a884", "#35b779", "#54c568", "#7ad151", "#a5db36", "#d2e21b", "#fde725"].map((hex) =>
+  [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
+const SAID = { u: "not measured", n: "not a number (NaN)", i: "infinite", m: "minus infinity" };
+const ABOVE = 1.05, LEVELS = 16, TINY = Number.MIN_VALUE;
+const BOX = { left: 58, right: 74, top: 10, bottom: 44 };
+const state = { log: false, split: null };
+const calm = matchMedia("(prefers-reduced-motion: reduce)");
+
+const number = (value) => String(Number(value.toPrecision(6)));
+const tick = (value) => {
+  const size = Math.abs(value);
+  return size === 0 || (size >= 1e-3 && size < 1e5) ? String(Number(value.toPrecision(4))) : value.toExponential(1);
+};
+const colour = (height, light = 1) => {
+  const at = Math.min(Math.max(height, 0), 1) * (MAP.length - 1), low = Math.min(Math.floor(at), MAP.length - 2);
+  return `rgb(${MAP[low].map((c, k) => Math.round(Math.min(255, (c + (MAP[low + 1][k] - c) * (at - low)) * light)))})`;
+};
+const snapped = (at) => Math.round(at * devicePixelRatio) / devicePixelRatio; // no seams between cells
+const nearest = (values, wanted) =>
+  values.reduce((best, value, i) => (Math.abs(value - wanted) < Math.abs(values[best] - wanted) ? i : best), 0);
+// A cell reaches half-way to its neighbours; the whole range of them is what the picture shows.
+const edges = (values) => {
+  if (values.length === 1) return [values[0] - 0.5, values[0] + 0.5];
+  const inside = values.slice(1).map((value, i) => (value + values[i]) / 2);
+  return [2 * values[0] - inside[0], ...inside, 2 * values[values.length - 1] - inside[inside.length - 1]];
+};
+const probe = document.body.appendChild(document.createElement("span"));
+const ink = (name) => {
+  probe.style.color = `var(--${name})`;
+  return getComputedStyle(probe).color;
+};
+let theme = {};
+
+function prepared(canvas) {
+  const ratio = window.devicePixelRatio || 1, [wide, high] = [canvas.clientWidth, canvas.clientHeight];
+  if (canvas.width !== Math.round(wide * ratio) || canvas.height !== Math.round(high * ratio)) {
+    canvas.width = Math.round(wide * ratio);
+    canvas.height = Math.round(high * ratio);
+  }
+  const pen = canvas.getContext("2d");
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.clearRect(0, 0, wide, high);
+  pen.font = "12px system-ui, sans-serif";
+  return { pen, wide, high };
+}
+
+// Where a level crosses the four sides of a cell; of a saddle cell two lines, parted by the mean of its corners.
+function crossing(pen, around, level) {
+  const cuts = [];
+  around.forEach(([x, y, z], k) => {
+    const [u, v, w] = around[(k + 1) % 4];
+    if (z < level !== w < level) cuts.push([x + ((u - x) * (level - z)) / (w - z), y + ((v - y) * (level - z)) / (w - z)]);
+  });
+  if (cuts.length === 4) {
+    const high = around.reduce((sum, corner) => sum + corner[2], 0) / 4 >= level;
+    if (high !== around[0][2] >= level) cuts.push(cuts.shift()); // the low corners, or the high ones, are cut off
+    for (const [from, to] of [[0, 1], [2, 3]]) { pen.moveTo(...cuts[from]); pen.lineTo(...cuts[to]); }
+  } else if (cuts.length === 2) {
+    pen.moveTo(...cuts[0]);
+    pen.lineTo(...cuts[1]);
+  }
+}
+function symbol(pen, kind, x, y, size) {
+  pen.beginPath();
+  if (kind === "minimum") pen.arc(x, y, size, 0, 7);
+  else if (kind === "maximum") { pen.moveTo(x, y - size); pen.lineTo(x + size, y + size); pen.lineTo(x - size, y + size); pen.closePath(); }
+  else { pen.moveTo(x - size, y - size); pen.lineTo(x + size, y + size); pen.moveTo(x + size, y - size); pen.lineTo(x - size, y + size); }
+  for (const [style, wide] of [["#000", 4], ["#fff", 2]]) { pen.strokeStyle = style; pen.lineWidth = wide; pen.stroke(); }
+}
+// Some of the axis's own values, evenly: its ends and what lies between.
+function spread(values, count) {
+  if (values.length <= count) return values;
+  return Array.from({ length: count }, (_, k) => values[Math.round((k * (values.length - 1)) / (count - 1))]);
+}
