@@ -13,8 +13,11 @@ from landscape_cli.section import UNMEASURED, Section
 
 def refuse_another_problem(stored: Profile, hashes: Mapping[str, str], path: Path) -> None:
     """Refuse a file whose weights, data, loss, code, parameters or dtype are not these."""
-    own = {key: value for key, value in stored.provenance.hashes.items() if not key.startswith("file.")}
-    differs = differing(own, hashes)
+    own, other = (
+        {key: value for key, value in found.items() if not key.startswith("file.") and key != "criterion"}
+        for found in (stored.provenance.hashes, hashes)  # the criterion is part of the loss
+    )
+    differs = differing(own, other)
     if differs:
         raise LandscapeError(
             f"{path.name} holds another problem: it differs in {', '.join(differs)}",
