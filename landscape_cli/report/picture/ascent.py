@@ -26,13 +26,15 @@ def ascent(figure: Figure, views: Sequence[View], theme: Theme) -> None:
         if not curves:
             raise view.lacks("ascents", "landscape scan ... --only sharpness")
     axes = panels(figure, views, SIZE, sharey=True)
-    rises = np.concatenate([curve.ravel() for curves in found for curve in curves.values()])
-    rises = rises[np.isfinite(rises) & (rises > 0)]
-    logarithmic = bool(len(rises)) and rises.max() > 30 * np.median(rises)
+    steps = np.concatenate([curve[:, 1:].ravel() for curves in found for curve in curves.values()])
+    rises = steps[np.isfinite(steps) & (steps > 0)]
+    least = float(f"{rises.min():.1g}") if len(rises) and rises.max() > 30 * np.median(rises) else None
     for panel, curves in zip(axes, found, strict=True):
-        _panel(panel, curves, theme, logarithmic)
+        _panel(panel, curves, theme)
+        if least is not None:
+            panel.set_yscale("symlog", linthresh=least)
         panel.yaxis.set_major_formatter(lambda value, _: number(value))
-        panel.set_ylabel("rise of the loss" + (" (log scale)" if logarithmic else ""))
+        panel.set_ylabel("rise of the loss" + (f" (log scale above {number(least)})" if least is not None else ""))
     keys = [handle for panel in axes for handle in panel.get_legend_handles_labels()[0]]
     notes = ["a line for each start; the highest point is a lower bound of the maximum in the neighbourhood"]
     broken = any(not np.isfinite(curve).all() for curves in found for curve in curves.values())
@@ -56,16 +58,15 @@ def curves_of(section: Section) -> dict[str, Floats]:
     return {name: curves for name, curves in found.items() if curves is not None}
 
 
-def _panel(panel: Axes, curves: dict[str, Floats], theme: Theme, logarithmic: bool) -> None:
-    if logarithmic:
-        panel.set_yscale("log")
+def _panel(panel: Axes, curves: dict[str, Floats], theme: Theme) -> None:
     for i, (name, starts) in enumerate(curves.items()):
         style: dict[str, Any] = {"color": theme.line(i), "lw": 1.5, "alpha": 0.9, "ls": ("-", "--", "-.", ":")[i % 4]}
         for k, rise in enumerate(starts):
-            shown = np.where(np.isfinite(rise) & ((rise > 0) | (not logarithmic)), rise, np.nan)
-            panel.plot(range(len(rise)), shown, label=name if not k else None, **style)
+            panel.plot(
+                range(len(rise)), np.where(np.isfinite(rise), rise, np.nan), label=name if not k else None, **style
+            )
         best = np.unravel_index(int(np.argmax(np.nan_to_num(starts, nan=-np.inf, posinf=-np.inf))), starts.shape)
         panel.scatter(best[1], starts[best], color=theme.line(i), s=28, zorder=5)
     panel.xaxis.get_major_locator().set_params(integer=True)
-    panel.set_xlabel("ascent step (0 is the checkpoint)")
+    panel.set_xlabel("ascent step (0: the checkpoint, or a random point of the border)")
     panel.grid(True)

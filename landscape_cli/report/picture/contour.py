@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.profile import Floats, Surface
 from landscape_cli.report.picture.scale import ABOVE_SCALE, NO_NUMBER, UNMEASURED, Scale, cells, edges, scale_of
-from landscape_cli.report.picture.theme import MAP, Theme, number, panels, words
+from landscape_cli.report.picture.theme import LOWEST, MAP, Theme, cross, number, panels, words
 from landscape_cli.report.picture.view import View
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ SHADES = 96
 LINES = 13  # contours at most
 POINTS = 24  # critical points at most
 MARKS = {"minimum": "o", "saddle": "X", "maximum": "^", "monkey saddle": "P"}
+BOX, AROUND = 4.6, (2.4, 1.1)  # inches: the longer side of a window, and the labels beside and below it
 HATCHES = {"above": "xxxx", "none": "////", "unmeasured": "...."}
 
 
@@ -31,7 +33,7 @@ def contour(figure: Figure, views: Sequence[View], theme: Theme) -> None:
         check_planar(view)
     surfaces = [view.shown[1] for view in views]
     scale = scale_of([surface.loss[surface.measured] for surface in surfaces])
-    axes = panels(figure, views)
+    axes = panels(figure, views, size_of(views))
     for panel, view in zip(axes, views, strict=True):
         filled(panel, view.shown[1], scale, theme)
         lines(panel, view.shown[1], scale)
@@ -39,7 +41,26 @@ def contour(figure: Figure, views: Sequence[View], theme: Theme) -> None:
         framed(panel, view)
     bar(figure, axes, scale)
     handles = [handle for surface in surfaces for handle in hatches(surface, scale, theme)]
-    words(figure, views, [view.title for view in views], keys=[*symbols(views), *handles])
+    words(figure, views, [view.title for view in views], [constant(scale)], [*symbols(views), *handles])
+
+
+def size_of(views: Sequence[View]) -> tuple[float, float]:
+    """Of a panel that holds every window with equal steps, and what stands around it."""
+    shapes = [proportion(view.shown[1]) or 1.0 for view in views]
+    wide, high = (max(min(1.0, side) for side in sides) for sides in ([1 / s for s in shapes], shapes))
+    return BOX * wide + AROUND[0], BOX * high + AROUND[1]
+
+
+def proportion(surface: Surface) -> float | None:
+    """Height over width of the window where both directions are about as long, so that their steps can be equal."""
+    assert surface.y is not None
+    wide, high = (float(np.ptp(axis.values)) for axis in (surface.x, surface.y))
+    return high / wide if wide > 0 and 0.5 <= high / wide <= 2 else None
+
+
+def constant(scale: Scale) -> str:
+    """What takes the place of the colour bar where there is but one loss."""
+    return f"one colour: loss {number(scale.low)}" if scale.flat and not math.isnan(scale.highest) else ""
 
 
 def check_planar(view: View) -> None:
@@ -54,40 +75,39 @@ def check_planar(view: View) -> None:
 
 
 def filled(panel: Axes, surface: Surface, scale: Scale, theme: Theme, colours: str = MAP) -> None:
-    """The map. What is no number is left out, so that the hatched ground shows; what is above is hatched over it."""
+    """The map, and hatches where there is no number or one above the scale."""
     x, y = surface.x.values, surface.y.values if surface.y is not None else np.zeros(1)
-    height = np.where(surface.measured, scale.height(surface.loss), np.nan)
-    window = edges(x)[[0, -1]] if len(x) == 1 else x[[0, -1]], edges(y)[[0, -1]] if len(y) == 1 else y[[0, -1]]
-    ground(panel, surface, scale, window, theme)
+    height, kinds = np.where(surface.measured, scale.height(surface.loss), np.nan), cells(surface, scale)
+    for kind, name in ((NO_NUMBER, "none"), (UNMEASURED, "unmeasured")):
+        hatched(panel, x, y, kinds == kind, HATCHES[name], theme)
     if min(height.shape) < 2:
-        _blocks(panel, x, y, height, colours)
+        shown = np.ma.masked_where(np.isnan(height) | (height > 1), height)
+        panel.pcolormesh(edges(x), edges(y), shown.T, cmap=colours, vmin=0, vmax=1)
+        hatched(panel, x, y, kinds == ABOVE_SCALE, HATCHES["above"], theme)
     elif np.isfinite(height).any():
-        levels = np.linspace(0, 1, SHADES)
-        shades = panel.contourf(x, y, height.T, levels=levels, cmap=colours, extend="max")
+        shades = panel.contourf(x, y, height.T, levels=np.linspace(0, 1, SHADES), cmap=colours, extend="max")
         shades.set_edgecolor("face")
         shades.set_linewidth(0.2)
         if (height > 1).any():
             over = panel.contourf(x, y, height.T, levels=[1, 2], colors=[theme.page], hatches=[HATCHES["above"]])
             over.set_edgecolor(theme.faint)
-    panel.set(xlim=tuple(window[0]), ylim=tuple(window[1]))
+    left, low = (edges(values) if len(values) == 1 else values for values in (x, y))
+    panel.set(xlim=(left[0], left[-1]), ylim=(low[0], low[-1]))
 
 
-def _blocks(panel: Axes, x: Floats, y: Floats, height: Floats, colours: str) -> None:
-    """Single rows and columns: each point a cell."""
-    shown = np.ma.masked_where(np.isnan(height) | (height > 1), height)
-    panel.pcolormesh(edges(x), edges(y), shown.T, cmap=colours, vmin=0, vmax=1)
+def hatched(panel: Axes, x: Floats, y: Floats, there: NDArray[np.bool_], hatch: str, theme: Theme) -> None:
+    """A hatch up to the neighbours of these points, below the map; over their cells in a single row or column."""
+    from matplotlib.colors import ListedColormap
 
-
-def ground(panel: Axes, surface: Surface, scale: Scale, window: tuple[Floats, Floats], theme: Theme) -> None:
-    """What shows where there is no number: hatched, dotted where it has not been measured yet."""
-    from matplotlib.patches import Rectangle
-
-    (left, right), (low, high) = window
-    kinds = cells(surface, scale)
-    dotted = (kinds == UNMEASURED).sum() > (kinds == NO_NUMBER).sum()
-    hatch = HATCHES["unmeasured" if dotted else "none"]
-    patch = Rectangle((left, low), right - left, high - low, fill=False, hatch=hatch, ec=theme.faint, lw=0, zorder=0)
-    panel.add_patch(patch)
+    if not there.any():
+        return
+    if min(there.shape) > 1:
+        found = panel.contourf(x, y, there.T * 1.0, levels=[1e-9, 2], colors=[theme.page], hatches=[hatch], zorder=0.5)
+        found.set_linewidth(0)
+    else:
+        shown = np.ma.masked_where(~there, there * 1.0)
+        found = panel.pcolor(edges(x), edges(y), shown.T, cmap=ListedColormap([theme.page]), hatch=hatch, lw=0)
+    found.set_edgecolor(theme.faint)
 
 
 def lines(panel: Axes, surface: Surface, scale: Scale) -> None:
@@ -101,14 +121,20 @@ def lines(panel: Axes, surface: Surface, scale: Scale) -> None:
 
 
 def marks(panel: Axes, view: View) -> None:
-    """The centre, the lowest point, and the critical points that the grid resolves inside the window."""
+    """The centre, the critical points that the grid resolves inside the window, and within them the lowest point."""
     for point in critical_points(view):
-        style = {"marker": MARKS[point["kind"]], "s": 46, "c": "#ffffff", "edgecolors": "#000000", "linewidths": 1.0}
-        panel.scatter(point["x"].value, point["y"].value, zorder=5, **style)
-    for width, colour in ((3.6, "#000000"), (1.8, "#ffffff")):
-        panel.plot(0, 0, marker="+", ms=19, mew=width, color=colour, zorder=6)
+        style = {"marker": MARKS[point["kind"]], "s": 112, "c": "#ffffff", "edgecolors": "#000000", "linewidths": 1.0}
+        panel.scatter(point["x"].value, point["y"].value, zorder=6, **style)
+    if holds_centre(view):
+        panel.plot(0, 0, zorder=5, clip_on=False, **cross(19))
     if (place := view.place()) is not None:
-        panel.scatter(*place, marker="*", s=105, c="#ff5a36", edgecolors="#ffffff", linewidths=0.7, zorder=7)
+        style = {"marker": "*", "s": 95, "c": LOWEST, "edgecolors": "#ffffff", "linewidths": 0.7}
+        panel.scatter(*place, zorder=7, clip_on=False, **style)
+
+
+def holds_centre(view: View) -> bool:
+    """The checkpoint lies inside the window."""
+    return all(axis.values[0] <= 0 <= axis.values[-1] for axis in view.record.surface.axes)
 
 
 def critical_points(view: View) -> list[Mapping[str, Any]]:
@@ -127,14 +153,13 @@ def framed(panel: Axes, view: View) -> None:
     panel.yaxis.set_major_formatter(lambda value, _: number(value))
     panel.xaxis.label.set_size(8.5)
     panel.yaxis.label.set_size(8.5)
-    wide, high = (abs(a - b) for a, b in (panel.get_xlim(), panel.get_ylim()))
-    if 0.5 <= wide / high <= 2:
+    if proportion(view.record.surface):
         panel.set_aspect("equal")
 
 
 def bar(figure: Figure, axes: Sequence[Axes], scale: Scale, label: str = "loss", colours: str = MAP) -> None:
-    """The colour bar of all panels, its ticks the contours' losses; none without a finite loss."""
-    if math.isnan(scale.highest):
+    """The colour bar of all panels, its ticks the contours' losses; none where there is but one loss, or none."""
+    if scale.flat:
         return
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import Normalize
@@ -145,9 +170,10 @@ def bar(figure: Figure, axes: Sequence[Axes], scale: Scale, label: str = "loss",
     if scale.clipped:
         shades.cmap = shades.cmap.with_extremes(over=figure.get_facecolor())
     drawn = figure.colorbar(shades, ax=list(axes), extend=extend, pad=0.02, fraction=0.05, aspect=30)
-    logarithmic = " (log scale)" if scale.offset is not None else ""
-    drawn.set_label(f"{label}{logarithmic}")
-    drawn.set_ticks(scale.height(np.asarray(ticks)).tolist(), labels=[number(tick) for tick in ticks])
+    heights = scale.height(np.asarray(ticks))
+    drawn.set_label(f"{label}{scale.kind}")
+    drawn.set_ticks(heights.tolist(), labels=[number(tick) for tick in ticks])
+    drawn.ax.hlines(heights[(heights > 0) & (heights < 1)], 0, 1, color="#ffffff", lw=0.7, alpha=0.75)
     drawn.outline.set_visible(False)
 
 
@@ -167,15 +193,16 @@ def hatches(surface: Surface, scale: Scale, theme: Theme) -> list[Any]:
 
 def symbols(views: Sequence[View]) -> list[Any]:
     """Each mark that is drawn somewhere."""
+    from matplotlib.lines import Line2D
+
     drawn = {point["kind"] for view in views for point in critical_points(view)}
-    placed = [_mark("*", "lowest point", "#ff5a36")] if any(view.place() for view in views) else []
+    placed = [_mark("*", "lowest point", LOWEST)] if any(view.place() for view in views) else []
     kinds = [_mark(mark, kind, "#ffffff") for kind, mark in MARKS.items() if kind in drawn]
-    return [_mark("+", "checkpoint", "#808080"), *placed, *kinds]
+    centre = [Line2D([], [], label="checkpoint", **cross(11))] if any(map(holds_centre, views)) else []
+    return [*centre, *placed, *kinds]
 
 
 def _mark(marker: str, label: str, colour: str) -> Any:
     from matplotlib.lines import Line2D
 
-    width = 1.8 if marker == "+" else 0.8
-    edge = colour if marker == "+" else "#555555"
-    return Line2D([], [], ls="", marker=marker, ms=8, mfc=colour, mec=edge, mew=width, label=label)
+    return Line2D([], [], ls="", marker=marker, ms=8.5, mfc=colour, mec="#555555", mew=0.8, label=label)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landscape_cli.analyse.convexity import HessianMap, hessian_map
 from landscape_cli.errors import LandscapeError
-from landscape_cli.profile import Floats
-from landscape_cli.report.picture.contour import check_planar, framed
-from landscape_cli.report.picture.scale import edges
-from landscape_cli.report.picture.theme import Theme, number, words
+from landscape_cli.profile import Floats, Surface
+from landscape_cli.report.picture.contour import HATCHES, check_planar, framed, holds_centre
+from landscape_cli.report.picture.scale import Scale, edges, scale_of
+from landscape_cli.report.picture.theme import Theme, cross, number, words
 from landscape_cli.report.picture.view import View
 
 if TYPE_CHECKING:
@@ -32,19 +33,26 @@ def curvature(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     maps = [hessian_map(view.shown[1]) for view in views]
     if not all(found.lowest.size for found in maps):
         raise LandscapeError("a curvature map needs 3 × 3 points", "draw the plane with --kind contour")
-    limit = limit_of([array for found in maps for array in (found.lowest, found.highest)])
-    figure.set_size_inches(13.2, 4.2 * len(views))
+    scale = scale_of([view.shown[1].loss[view.shown[1].measured] for view in views])
+    above = [beside_above(view.shown[1], scale) for view in views]
+    limit = limit_of([x[~over] for found, over in zip(maps, above, strict=True) for x in (found.lowest, found.highest)])
+    figure.set_size_inches(13.2, 3.9 * len(views))
     grid = figure.subplots(len(views), 3, squeeze=False)
-    for row, view, found in zip(grid, views, maps, strict=True):
-        _row(figure, row, view, found, limit, theme)
-    hatched = "hatched: NaN, infinite or not measured within the 3 × 3 points around"
-    ratio = "ratio: -λmin/|λmax|, 0 where λmin ≥ 0 (convex), 1 where negative curvature is as large (Li et al. 2018)"
-    titles = [
-        t
-        for view in views
-        for t in (f"{view.title}: lowest eigenvalue λmin", "highest eigenvalue λmax", "share of negative curvature")
-    ]
-    words(figure, views, titles, [f"{ratio}; {hatched}; colours end at {SHARE:.0%} of the cells"])
+    for row, view, found, over in zip(grid, views, maps, above, strict=True):
+        _row(figure, row, view, found, over, limit, theme)
+    names = ("lowest eigenvalue λmin", "highest eigenvalue λmax", "share of negative curvature")
+    titles = [title for view in views for title in (f"{view.title}\n{names[0]}", *names[1:])]
+    ratio = "ratio: −λmin/|λmax|, 0 where λmin ≥ 0 (convex), 1 where negative curvature is as large (Li et al. 2018)"
+    hatched = "hatched: of the 3 × 3 points around one is NaN, infinite or not measured"
+    hatched += f", crossed: one is above {number(scale.high)}" if any(over.any() for over in above) else ""
+    words(figure, views, titles, [ratio, f"{hatched}; the colours end where {SHARE:.0%} of the cells do"])
+
+
+def beside_above(surface: Surface, scale: Scale) -> NDArray[np.bool_]:
+    """[nx - 2, ny - 2] of the 3 × 3 points around one is above the scale, and all are numbers."""
+    square = np.lib.stride_tricks.sliding_window_view(np.where(surface.measured, surface.loss, np.nan), (3, 3))
+    over: NDArray[np.bool_] = (square > scale.high).any((2, 3)) & np.isfinite(square).all((2, 3))
+    return over
 
 
 def limit_of(maps: Sequence[Floats]) -> float:
@@ -61,15 +69,17 @@ def negative_share(found: HessianMap) -> Floats:
     return np.where(np.isnan(found.lowest), np.nan, np.clip(share, 0.0, 1.0))
 
 
-def _row(figure: Figure, row: Any, view: View, found: HessianMap, limit: float, theme: Theme) -> None:
+def _row(
+    figure: Figure, row: Any, view: View, found: HessianMap, over: NDArray[np.bool_], limit: float, theme: Theme
+) -> None:
     shown: tuple[tuple[Floats, str, float, str], ...] = (
         (found.lowest, SIGNED, -limit, f"λmin ({UNIT})"),
         (found.highest, SIGNED, -limit, f"λmax ({UNIT})"),
-        (negative_share(found), RATIO, 0.0, "-λmin/|λmax|"),
+        (negative_share(found), RATIO, 0.0, "−λmin/|λmax|"),
     )
     for panel, (values, colours, low, label) in zip(row, shown, strict=True):
         high = limit if low else 1.0
-        mesh = _map(panel, view, values, theme, cmap=colours, vmin=low, vmax=high)
+        mesh = _map(panel, view, np.where(over, np.nan, values), over, theme, cmap=colours, vmin=low, vmax=high)
         drawn = figure.colorbar(
             mesh, ax=panel, extend="both" if low else "neither", pad=0.02, fraction=0.05, shrink=0.8
         )
@@ -77,19 +87,18 @@ def _row(figure: Figure, row: Any, view: View, found: HessianMap, limit: float, 
         drawn.ax.yaxis.set_major_formatter(lambda value, _: number(value))
 
 
-def _map(panel: Axes, view: View, values: Floats, theme: Theme, **style: Any) -> Any:
-    from matplotlib.patches import Rectangle
+def _map(panel: Axes, view: View, values: Floats, over: NDArray[np.bool_], theme: Theme, **style: Any) -> Any:
+    from matplotlib.colors import ListedColormap
 
-    _, surface = view.shown
-    assert surface.y is not None
-    x, y = (edges(axis.values)[1:-1] for axis in (surface.x, surface.y))
+    x, y = (edges(axis.values)[1:-1] for axis in view.record.surface.axes)
     mesh = panel.pcolormesh(x, y, np.ma.masked_invalid(values).T, **style)
-    wide, high = x[-1] - x[0], y[-1] - y[0]
-    hatch = Rectangle((x[0], y[0]), wide, high, fill=False, hatch="////", ec=theme.faint, lw=0, zorder=0)
-    panel.add_patch(hatch)
+    for there, hatch in ((np.isnan(values) & ~over, HATCHES["none"]), (over, HATCHES["above"])):
+        shown = np.ma.masked_where(~there, there * 1.0)
+        crossed = panel.pcolor(x, y, shown.T, cmap=ListedColormap([theme.page]), hatch=hatch, lw=0)
+        crossed.set_edgecolor(theme.faint)
     panel.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
-    for width, colour in ((3.2, "#000000"), (1.6, "#ffffff")):
-        panel.plot(0, 0, marker="+", ms=13, mew=width, color=colour)
+    if holds_centre(view):
+        panel.plot(0, 0, **cross(13))
     framed(panel, view)
     panel.set_xlabel(view.label(0).split(", 1 = ")[0], fontsize=8)
     panel.set_ylabel(view.label(1).split(", 1 = ")[0], fontsize=8)

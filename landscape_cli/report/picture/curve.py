@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from landscape_cli.analyse import jackknife
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Floats, Surface
 from landscape_cli.report.picture.scale import Scale, scale_of
-from landscape_cli.report.picture.theme import Theme, number, panels, words
+from landscape_cli.report.picture.theme import LOWEST, Theme, number, panels, words
 from landscape_cli.report.picture.view import View, cut
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 SIZE = (7.4, 4.6)
 METRIC = "accuracy"
+MARKERS = "os^D"  # of one split after the other: colours alone do not survive a grey print
+DASHES = ((0, (2, 1.6)), (0, (6, 1.6)), (0, (6, 1.6, 1, 1.6)))
 
 
 def curve(figure: Figure, views: Sequence[View], theme: Theme) -> None:
@@ -67,11 +70,12 @@ def _panel(panel: Axes, view: View, scale: Scale, theme: Theme) -> Axes | None:
     metric = any(METRIC in s.metrics for _, s in measured)
     right = panel.twinx() if metric else None
     for i, (split, surface) in enumerate(measured):
-        _loss(panel, cut(split), surface, scale, theme.line(i))
+        _loss(panel, cut(split), surface, scale, {"color": theme.line(i), "marker": MARKERS[i % len(MARKERS)]})
         if right is not None and METRIC in surface.metrics:
             values = np.where(surface.measured, surface.metrics[METRIC], np.nan)
             told = f"{METRIC}, {cut(split)}"
-            right.plot(surface.x.values, values, ls=(0, (2, 1.6)), lw=1.2, color=theme.line(i), alpha=0.85, label=told)
+            style: dict[str, Any] = {"ls": DASHES[i % len(DASHES)], "color": theme.line(i), "label": told}
+            right.plot(surface.x.values, values, lw=1.2, alpha=0.85, **style)
     _frame(panel, view, scale, theme)
     if right is not None:
         right.set(ylim=(-0.02, 1.02), ylabel=f"{METRIC} (dashed)")
@@ -79,17 +83,17 @@ def _panel(panel: Axes, view: View, scale: Scale, theme: Theme) -> Axes | None:
     return right
 
 
-def _loss(panel: Axes, split: str, surface: Surface, scale: Scale, colour: str) -> None:
+def _loss(panel: Axes, split: str, surface: Surface, scale: Scale, style: dict[str, Any]) -> None:
     """The line, broken where there is no number; a triangle at the top for each point above."""
     x = surface.x.values
     usable = surface.measured & np.isfinite(surface.loss) & (surface.loss <= scale.high)
     loss = np.where(usable, surface.loss, np.nan)
-    marker = "o" if len(x) <= 60 else ""
-    panel.plot(x, loss, color=colour, lw=1.8, marker=marker, ms=3, label=f"loss, {split}", zorder=4)
+    every = max(1, len(x) // 50)
+    panel.plot(x, loss, lw=1.8, ms=3.6, markevery=every, label=f"loss, {split}", zorder=4, **style)
     error = np.where(usable, band(surface), np.nan)
     with np.errstate(invalid="ignore"):
         under = loss - error if scale.offset is None else np.maximum(loss - error, scale.low / 10)
-    panel.fill_between(x, under, loss + error, color=colour, alpha=0.22, lw=0, zorder=3)
+    panel.fill_between(x, under, loss + error, color=style["color"], alpha=0.22, lw=0, zorder=3)
 
 
 def _frame(panel: Axes, view: View, scale: Scale, theme: Theme) -> None:
@@ -98,20 +102,30 @@ def _frame(panel: Axes, view: View, scale: Scale, theme: Theme) -> None:
         panel.set_yscale("log")
         span = max(high / low, 1.2)
         panel.set_ylim(low / span**0.05, high * span**0.05)
+        panel.set_yticks(scale.ticks())
+    elif math.isnan(scale.highest):
+        panel.set_yticks([])
     elif high > low:
         panel.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     panel.yaxis.set_major_formatter(lambda value, _: number(value))
     panel.yaxis.set_minor_formatter(lambda value, _: "")
     panel.xaxis.set_major_formatter(lambda value, _: number(value))
-    panel.set(xlabel=view.label(0), ylabel="loss (log scale)" if scale.offset == 0 else "loss")
+    panel.set(xlabel=view.label(0), ylabel=f"loss{scale.kind if scale.offset == 0 else ''}")
     panel.axvline(0, color=theme.faint, lw=0.9, ls=":", label="checkpoint")
     panel.grid(True)
     _gaps(panel, view, scale, theme)
     place = view.place()
     if place is not None:
         _, surface = view.shown
-        style: dict[str, Any] = {"marker": "*", "s": 90, "c": "#ff5a36", "edgecolors": "#ffffff", "linewidths": 0.7}
-        panel.scatter(place[0], float(np.min(surface.loss[surface.finite])), zorder=6, label="lowest point", **style)
+        style: dict[str, Any] = {"marker": "*", "s": 90, "c": LOWEST, "edgecolors": "#ffffff", "linewidths": 0.7}
+        panel.scatter(
+            place[0],
+            float(np.min(surface.loss[surface.finite])),
+            zorder=6,
+            clip_on=False,
+            label="lowest point",
+            **style,
+        )
 
 
 def _gaps(panel: Axes, view: View, scale: Scale, theme: Theme) -> None:

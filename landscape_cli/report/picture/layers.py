@@ -22,28 +22,32 @@ ROW = 0.19  # inches
 
 @dataclass(frozen=True)
 class Bars:
-    """Of each tensor ‖∇‖/‖w‖, NaN where ‖w‖ is 0, in the model's order; and the median of all."""
+    """Of each tensor ‖∇‖/‖w‖, NaN where ‖w‖ is 0, in the model's order; the median of all, NaN where there is none."""
 
     names: list[str]
     ratios: list[float]
-    left_out: int
+    median: float
+    left_out: int = 0
 
     @property
-    def median(self) -> float:
-        """Of the finite ratios; NaN where there is none."""
-        known = np.array([ratio for ratio in self.ratios if np.isfinite(ratio)])
-        return float(np.median(known)) if len(known) else float("nan")
+    def base(self) -> float:
+        """Where the bars begin: the median, or the least that a logarithm has where that is 0; NaN where none is."""
+        positive = [ratio for ratio in self.ratios if 0 < ratio < np.inf]
+        return self.median if self.median > 0 else min(positive, default=float("nan"))
 
 
 def gradient(figure: Figure, views: Sequence[View], theme: Theme) -> None:
-    """A bar for each tensor on a log scale; those that vanish or explode beside the median are of another colour."""
+    """A bar for each tensor from the median, on a log scale; those that vanish or explode are of another colour."""
     found = [bars_of(view) for view in views]
     rows = max(len(bars.names) for bars in found)
     axes = panels(figure, views, (7.4, max(2.6, 1.0 + ROW * rows)), sharex=True)
+    known = [ratio for bars in found for ratio in (*bars.ratios, bars.base) if 0 < ratio < np.inf] or [1.0]
     for panel, bars in zip(axes, found, strict=True):
-        _panel(panel, bars, theme)
+        _panel(panel, bars, theme, (min(known) / 1.6, max(known) * 1.6))
     left = sum(bars.left_out for bars in found)
-    notes = [f"dotted: the median; orange: vanishing (below {VANISHING:g} of it) or exploding (above {EXPLODING:g})"]
+    notes = [
+        f"bars begin at the median; orange: vanishing (below {VANISHING:g} of it) or exploding (above {EXPLODING:g})"
+    ]
     notes += [f"{left} more tensors are left out, those nearest the median"] if left else []
     words(figure, views, [view.section_title("gradient", "gradient by layer") for view in views], ["; ".join(notes)])
 
@@ -53,27 +57,25 @@ def bars_of(view: View) -> Bars:
     layers = gradient_statistics(view.section("gradient"))["per_layer"]
     names = [cut(layer["name"], 34) for layer in layers]
     ratios = [float("nan") if layer["ratio"].value is None else float(layer["ratio"].value) for layer in layers]
-    everything = Bars(names, ratios, 0)
+    finite = [ratio for ratio in ratios if np.isfinite(ratio)]
+    median = float(np.median(finite)) if finite else float("nan")
     if len(names) <= MOST:
-        return everything
+        return Bars(names, ratios, median)
     with np.errstate(divide="ignore", invalid="ignore"):
-        far = np.abs(np.log(np.array(ratios) / everything.median))
+        far = np.abs(np.log(np.array(ratios) / median))
     kept = sorted(np.argsort(-np.nan_to_num(far, nan=np.inf), kind="stable")[:MOST].tolist())
-    return Bars([names[i] for i in kept], [ratios[i] for i in kept], len(names) - MOST)
+    return Bars([names[i] for i in kept], [ratios[i] for i in kept], median, len(names) - MOST)
 
 
-def _panel(panel: Axes, bars: Bars, theme: Theme) -> None:
-    ratios, median = np.array(bars.ratios), bars.median
-    odd = (ratios < VANISHING * median) | (ratios > EXPLODING * median)
-    positive = ratios[np.isfinite(ratios) & (ratios > 0)]
+def _panel(panel: Axes, bars: Bars, theme: Theme, ends: tuple[float, float]) -> None:
+    ratios, base = np.array(bars.ratios), bars.base
+    odd = (ratios < VANISHING * bars.median) | (ratios > EXPLODING * bars.median)
     place = np.arange(len(ratios))
-    if len(positive):
-        floor = float(positive.min()) / 3
-        colours = [theme.line(1 if o else 0) for o in odd]
-        shown = np.where(np.isfinite(ratios) & (ratios > 0), ratios, floor)
-        panel.barh(place, shown - floor, left=floor, color=colours, height=0.72)
-        panel.set(xscale="log", xlim=(floor, float(positive.max()) * 2))
-        panel.axvline(median, color=theme.ink, lw=0.9, ls=":")
+    panel.set(xscale="log", xlim=ends)
+    if base > 0:
+        reach = np.where(np.isfinite(ratios) & (ratios > 0), ratios, base) - base
+        panel.barh(place, reach, left=base, color=[theme.line(1 if o else 0) for o in odd], height=0.72)
+        panel.axvline(base, color=theme.ink, lw=0.9)
     for i, ratio in enumerate(bars.ratios):
         if not ratio > 0:
             text = " gradient 0" if ratio == 0 else " weights 0"

@@ -9,9 +9,9 @@ import numpy as np
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Floats
-from landscape_cli.report.picture.contour import LINES, bar, check_planar
+from landscape_cli.report.picture.contour import LINES, bar, check_planar, constant, holds_centre, symbols
 from landscape_cli.report.picture.scale import ABOVE, Scale, scale_of
-from landscape_cli.report.picture.theme import MAP, Theme, number, panels, words
+from landscape_cli.report.picture.theme import LOWEST, MAP, Theme, cross, number, panels, words
 from landscape_cli.report.picture.view import View
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ def relief(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     bar(figure, axes, scale)
     above = f"grey: above {number(scale.high)}, up to {number(scale.highest)}" if scale.clipped else ""
     holes = "holes: NaN or not measured" if any(not np.isfinite(_height(view, scale)).all() for view in views) else ""
-    words(figure, views, [view.title for view in views], [above, holes])
+    keys = [key for key in symbols(views) if key.get_label() in ("checkpoint", "lowest point")]
+    words(figure, views, [view.title for view in views], [constant(scale), above, holes], keys)
 
 
 def _height(view: View, scale: Scale) -> Floats:
@@ -86,16 +87,17 @@ def _panel(panel: Any, view: View, scale: Scale, theme: Theme) -> None:
 
 def _marks(panel: Any, view: View, scale: Scale) -> None:
     """The checkpoint's place on the floor, and the lowest point's."""
-    panel.plot([0], [0], [FLOOR], marker="+", ms=12, mew=1.8, color="#808080", zorder=3)
+    if holds_centre(view):
+        panel.plot([0], [0], [FLOOR], zorder=3, **cross(14))
     if (place := view.place()) is not None:
-        panel.plot([place[0]], [place[1]], [FLOOR], marker="*", ms=11, mfc="#ff5a36", mec="#ffffff", mew=0.6, zorder=4)
+        panel.plot([place[0]], [place[1]], [FLOOR], marker="*", ms=11, mfc=LOWEST, mec="#ffffff", mew=0.6, zorder=4)
 
 
 def _frame(panel: Any, view: View, scale: Scale, theme: Theme) -> None:
-    ticks = scale.ticks(6)
-    heights = scale.height(np.asarray(ticks))
-    panel.set_zticks(heights.tolist(), labels=[number(tick) for tick in ticks])
-    panel.set_zlim(FLOOR, 1.0)
+    ticks = scale.ticks(6) if np.isfinite(scale.highest) or scale.clipped else []
+    panel.set_zticks(scale.height(np.asarray(ticks)).tolist(), labels=[number(tick) for tick in ticks])
+    x, y = (axis.values[[0, -1]] + np.array([-0.04, 0.04]) * np.ptp(axis.values) for axis in view.record.surface.axes)
+    panel.set(xlim=tuple(x), ylim=tuple(y), zlim=(FLOOR, 1.0))
     panel.xaxis.set_major_formatter(lambda value, _: number(value))
     panel.yaxis.set_major_formatter(lambda value, _: number(value))
     for axis in (panel.xaxis, panel.yaxis, panel.zaxis):
@@ -103,8 +105,7 @@ def _frame(panel: Any, view: View, scale: Scale, theme: Theme) -> None:
         axis.pane.set_edgecolor(theme.faint)
         axis._axinfo["grid"].update(color=theme.faint, linewidth=0.3)
     panel.tick_params(labelsize=8)
-    x, y = (view.label(i).split(", 1 = ")[0] for i in (0, 1))
-    panel.set_xlabel(x, fontsize=8)
-    panel.set_ylabel(y, fontsize=8)
+    for i, name in enumerate(("xlabel", "ylabel")):
+        getattr(panel, f"set_{name}")(view.label(i).split(", 1 = ")[0], fontsize=8)
     panel.view_init(elev=32, azim=-55)
     panel.set_box_aspect((1, 1, 0.8), zoom=0.95)

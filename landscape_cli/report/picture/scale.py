@@ -41,6 +41,18 @@ class Scale:
         """Something lies above."""
         return self.highest > self.high
 
+    @property
+    def flat(self) -> bool:
+        """All losses are one, or there is none."""
+        return not self.high > self.low
+
+    @property
+    def kind(self) -> str:
+        """What an axis says of it: logarithms are of the loss, or of its rise where that is 0 or below."""
+        if self.offset is None:
+            return ""
+        return " (log scale)" if self.offset == 0 else " (log scale of its rise)"
+
     def height(self, loss: Floats) -> Floats:
         """Losses as heights; NaN of what is no number, ABOVE of what is above, infinity too."""
         with np.errstate(all="ignore"):
@@ -55,10 +67,10 @@ class Scale:
         return loss if self.offset is None else np.log(np.maximum(loss - self.offset, np.finfo(np.float64).tiny))
 
     def ticks(self, most: int = 9) -> list[float]:
-        """Round losses within the ends: 1, 2 and 5 times powers of ten where the scale is logarithmic."""
-        if not self.high > self.low:
+        """Round losses within the ends: 1, 2 and 5, or more, times powers of ten where the scale is logarithmic."""
+        if self.flat:
             return [self.low]
-        if self.offset is None or (self.low > 0 and self.high / self.low < 10):
+        if self.offset is None or (self.low > 0 and self.high / self.low < 4):
             return _linear(self.low, self.high, most)
         if self.low > 0:
             return _logarithmic(self.low, self.high, most)
@@ -76,7 +88,7 @@ def _linear(low: float, high: float, most: int) -> list[float]:
 
 def _logarithmic(low: float, high: float, most: int) -> list[float]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
-    for factors in ((1, 2, 5), (1, 3), (1,)):
+    for factors in ((1, 1.5, 2, 3, 4, 5, 7), (1, 2, 5), (1, 3), (1,)):
         inside = [float(f"{f}e{k}") for k in range(first, last + 1) for f in factors]
         inside = [value for value in inside if low <= value <= high]
         if len(inside) <= most:

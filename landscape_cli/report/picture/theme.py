@@ -23,6 +23,7 @@ MOST = 12  # runs of one picture
 DOTS = 160  # per inch, of a PNG
 PANEL = (6.6, 5.6)  # inches
 MAP = "viridis"  # from dark to light, told apart by the colour-blind and in grey
+LOWEST = "#ff5a36"  # the lowest point's star
 # Okabe & Ito 2008: told apart by the colour-blind.
 LIGHT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DARK = ("#56B4E9", "#E69F00", "#2BC79A", "#F0A6CF", "#F0E442", "#4A90D9")
@@ -98,8 +99,18 @@ def _settings(theme: Theme) -> dict[str, Any]:
         "hatch.linewidth": 0.7,
         "legend.frameon": False,
         "legend.fontsize": 8.5,
+        "figure.constrained_layout.w_pad": 0.1,
+        "figure.constrained_layout.h_pad": 0.07,
         "svg.hashsalt": "landscape",
     }
+
+
+def cross(size: float) -> dict[str, Any]:
+    """The style of the checkpoint's +: white with a black rim."""
+    from matplotlib.patheffects import withStroke
+
+    rim = [withStroke(linewidth=size / 5, foreground="#000000")]
+    return {"ls": "", "marker": "+", "ms": size, "mew": size / 10, "color": "#ffffff", "path_effects": rim}
 
 
 def panels(figure: Figure, views: Sequence[View], size: tuple[float, float] = PANEL, **kinds: Any) -> list[Axes]:
@@ -129,7 +140,7 @@ def words(
     named = [f"{view.name}: {view.caption}" if len(views) > 1 else view.caption for view in views]
     folded = [line for text in [*named, *notes] if text for line in textwrap.wrap(plain(text), int(wide * 15.5))]
     unlike = {str(key.get_label()): key for key in keys}
-    columns = max(1, int(wide / 1.35))
+    columns = columns_of([0.6 + 0.07 * len(label) for label in unlike], wide)
     told, rows = 0.17 * len(folded) + 0.12, -(-len(unlike) // columns)
     below = told + 0.24 * rows
     figure.set_size_inches(wide, high + below)
@@ -143,9 +154,19 @@ def words(
             list(unlike.values()), list(unlike), loc="lower center", ncols=columns, bbox_to_anchor=place
         )
         found.set_in_layout(False)
+    room = wide / across(len(titles))
     for axes, title in zip(figure.axes, titles, strict=False):
-        room = int(wide / across(len(titles)) * 10.5)
-        axes.set_title("\n".join(textwrap.wrap(plain(title), room)), loc="left", fontweight="bold")
+        *over, own = title.split("\n")  # what stands over several panels, and the panel's own
+        lines = textwrap.wrap(plain(own), int((room - 0.8) * 10.5))
+        axes.set_title("\n".join([*map(plain, over), *lines]), loc="left", fontweight="bold")
+
+
+def columns_of(widths: Sequence[float], room: float) -> int:
+    """How many columns a legend has: as few rows as fit, all but the last full. The order goes down the columns."""
+    for rows in range(1, len(widths)):
+        if sum(max(widths[i : i + rows]) for i in range(0, len(widths), rows)) <= room:
+            return -(-len(widths) // rows)
+    return 1
 
 
 def across(count: int) -> int:

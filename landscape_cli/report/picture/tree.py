@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from landscape_cli.errors import ExitCode, LandscapeError
+from landscape_cli.report.picture.scale import scale_of
 from landscape_cli.report.picture.theme import Theme, number, panels, words
 from landscape_cli.report.picture.view import View
 
@@ -51,19 +52,18 @@ def tree(figure: Figure, views: Sequence[View], theme: Theme) -> None:
                 ExitCode.INCONCLUSIVE,
             )
     axes = panels(figure, views, SIZE, sharey=True)
-    low, high = (
-        pick(v for stems in found for b in stems for v in (b.loss, b.merges) if v is not None) for pick in (min, max)
-    )
+    scale = scale_of([view.shown[1].loss[view.shown[1].measured] for view in views])
     for panel, stems in zip(axes, found, strict=True):
-        _panel(panel, stems, theme, high + 0.08 * (high - low or 1.0))
-        if low > 0 and high > 30 * low:
+        _panel(panel, stems, theme, max(scale.high, *(stem.merges or stem.loss for stem in stems)))
+        if scale.offset == 0 and min(stem.loss for stem in stems) > 0:
             panel.set_yscale("log")
+            panel.set_ylabel("loss (log scale)")
+            panel.set_yticks(scale.ticks())
         panel.yaxis.set_major_formatter(lambda value, _: number(value))
         panel.yaxis.set_minor_formatter(lambda value, _: "")
-    note = (
-        "a stem's height is its barrier; filled: inside and resolved, hollow: at the border or perhaps the grid's own"
-    )
-    words(figure, views, [f"{view.title} · merge tree" for view in views], [note])
+    height = "a stem's height is its barrier, that of a deepest basin goes on to the highest loss of the picture"
+    sure = "filled: inside and resolved, hollow: at the border or perhaps the grid's own"
+    words(figure, views, [f"{view.title} · merge tree" for view in views], [height, sure])
 
 
 def branches(statistics: Mapping[str, Any]) -> list[Branch]:
@@ -102,6 +102,8 @@ def _panel(panel: Axes, stems: list[Branch], theme: Theme, top: float) -> None:
         colour = theme.line(0 if stem.merges is not None else 1)
         end = top if stem.merges is None else stem.merges
         panel.plot([stem.at, stem.at], [stem.loss, end], color=colour, lw=2)
+        if stem.merges is None:
+            panel.plot(stem.at, end, marker="^", ms=6, color=colour)
         if stem.merges is not None and stem.into is not None:
             panel.plot([stem.at, stem.into], [stem.merges, stem.merges], color=theme.faint, lw=1.1)
         face = colour if stem.sure else theme.page
