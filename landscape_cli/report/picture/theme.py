@@ -58,7 +58,7 @@ def rendered(draw: Draw, views: Sequence[View], ending: str, dark: bool = False)
     """
     if len(views) > MOST:
         raise LandscapeError(f"{len(views)} runs do not fit in one picture", f"give at most {MOST}")
-    with _style(THEMES[dark]) as figure:
+    with prepared(THEMES[dark]) as figure:
         draw(figure, views, THEMES[dark])
         metadata: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
         out = io.BytesIO()
@@ -67,7 +67,8 @@ def rendered(draw: Draw, views: Sequence[View], ending: str, dark: bool = False)
 
 
 @contextmanager
-def _style(theme: Theme) -> Iterator[Figure]:
+def prepared(theme: Theme) -> Iterator[Figure]:
+    """A figure in the colours of the theme, whatever the user has set for his own."""
     try:
         import matplotlib
         from matplotlib.figure import Figure
@@ -154,10 +155,10 @@ def words(
             list(unlike.values()), list(unlike), loc="lower center", ncols=columns, bbox_to_anchor=place
         )
         found.set_in_layout(False)
-    room = wide / across(len(titles))
+    engine.execute(figure)  # how wide the panels are
     for axes, title in zip(figure.axes, titles, strict=False):
         *over, own = title.split("\n")  # what stands over several panels, and the panel's own
-        lines = textwrap.wrap(plain(own), int((room - 0.8) * 10.5))
+        lines = textwrap.wrap(plain(own), max(12, int(axes.get_position().width * wide * 10.5)))
         axes.set_title("\n".join([*map(plain, over), *lines]), loc="left", fontweight="bold")
 
 

@@ -1,0 +1,170 @@
+"""Pictures as a reader sees them: nothing is cut or covered, every hatch and colour says what it stands for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pytest
+from problems import surface_of
+from test_plot import asymmetric, bowl, odd_surfaces, section, sections, view_of, with_loss
+
+from landscape_cli.profile import Profile, Provenance
+from landscape_cli.report.picture.contour import HATCHES, proportion, size_of
+from landscape_cli.report.picture.curvature import beside_above
+from landscape_cli.report.picture.kinds import KINDS
+from landscape_cli.report.picture.layers import MOST, bars_of
+from landscape_cli.report.picture.scale import scale_of
+from landscape_cli.report.picture.theme import THEMES, columns_of, prepared
+from landscape_cli.report.picture.view import View
+
+pytest.importorskip("matplotlib")
+LONG = {"job": "[model]\ncheckpoint = 'resnet20-a-rather-long-name-of-a-checkpoint.th'\n"}
+
+
+def figure_of(kind: str, views: Sequence[View]) -> Any:
+    """The figure, drawn."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    with prepared(THEMES[False]) as figure:
+        KINDS[kind](figure, views, THEMES[False])
+        FigureCanvasAgg(figure).draw()
+        return figure
+
+
+def of_sections() -> View:
+    return View("run.h5", Profile("p", Provenance(**LONG), {}, {}, sections()))
+
+
+def line() -> View:
+    found = surface_of(lambda x: 0.01 + x**2, "-1:1:21", noise=0.1)
+    return view_of(replace(found, metrics={"accuracy": 1 - found.loss}), found, **LONG)
+
+
+def shown() -> list[tuple[str, View]]:
+    """Pictures whose labels differ most in length."""
+    planes = {name: view_of(odd_surfaces()[name], **LONG) for name in ("walls", "huge", "column", "negative")}
+    planes["tall"] = view_of(surface_of(bowl, "-1:1:5", "-2:2:9"), **LONG)
+    return [
+        *(("contour", plane) for plane in planes.values()),
+        *(("surface", planes[name]) for name in ("walls", "huge")),
+        ("curvature", planes["walls"]),
+        ("tree", planes["column"]),
+        ("curve", line()),
+        *((kind, of_sections()) for kind in ("spectrum", "ascent", "gradient")),
+    ]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_nothing_is_cut_and_no_title_or_legend_covers_another(count: int) -> None:
+    for kind, view in shown():
+        figure = figure_of(kind, [view] * count)
+        box, (wide, high) = figure.get_tightbbox(), figure.get_size_inches()
+        assert min(box.x0, box.y0, wide - box.x1, high - box.y1) >= 0, kind
+        titles = [axes._left_title.get_window_extent() for axes in figure.axes if axes.get_title("left")]
+        others = [text.get_window_extent() for text in figure.texts] + [
+            legend.get_window_extent() for legend in figure.legends
+        ]
+        assert len(titles) >= count
+        apart = others if kind == "curvature" else [*titles, *others]  # whose first title stands over all three panels
+        assert not any(a.overlaps(b) for a, b in combinations(apart, 2)), kind
+
+
+def test_a_panel_is_as_wide_as_its_window() -> None:
+    tall, flat, line = (
+        surface_of(bowl, *axes) for axes in (("-1:1:3", "-2:2:3"), ("-2:2:3", "-1:1:3"), ("-1:1:3", [0.0]))
+    )
+    assert [proportion(surface) for surface in (tall, flat, line)] == [2, 0.5, None]
+    (narrow, high), (wide, low), square = (size_of([view_of(surface)]) for surface in (tall, flat, line))
+    assert square == (wide, high)
+    assert size_of([view_of(tall), view_of(flat)]) == square
+    assert narrow < wide
+    assert low < high
+
+
+def hatches_of(panel: Any) -> set[str]:
+    return {hatch for found in panel.collections for hatch in getattr(found, "hatches", [found.get_hatch()]) if hatch}
+
+
+def test_nan_unmeasured_and_above_have_their_own_hatches_on_one_picture() -> None:
+    plane, row = surface_of(bowl, "-1:1:11", "-1:1:7"), surface_of(bowl, "-1:1:11", [0.0])
+    for surface in (plane, row):
+        loss, measured = surface.loss.copy(), surface.measured.copy()
+        loss[0], loss[3], measured[8:] = np.inf, np.nan, False
+        figure = figure_of("contour", [view_of(replace(surface, loss=loss, measured=measured))])
+        assert hatches_of(figure.axes[0]) == set(HATCHES.values())
+    assert not hatches_of(figure_of("contour", [view_of(plane)]).axes[0])
+
+
+def test_one_loss_has_no_colour_bar_and_is_named() -> None:
+    for kind in ("contour", "surface"):
+        figure = figure_of(kind, [view_of(odd_surfaces()["constant"])])
+        assert len(figure.axes) == 1
+        assert "loss 2.3" in figure.texts[0].get_text()
+
+
+def test_walls_do_not_set_the_colours_of_a_curvature_map() -> None:
+    plane = surface_of(bowl, "-1:1:11", "-1:1:11")
+    loss = plane.loss.copy()
+    loss[:3, :3] = 1e30
+    walled = with_loss(plane, loss)
+    over = beside_above(walled, scale_of([loss]))
+    assert np.argwhere(over).tolist() == [[i, j] for i in range(3) for j in range(3)]
+    limits = [figure_of("curvature", [view_of(s)]).axes[0].collections[0].get_clim()[1] for s in (plane, walled)]
+    assert limits[1] == pytest.approx(limits[0], rel=0.2)
+    assert HATCHES["above"] in hatches_of(figure_of("curvature", [view_of(walled)]).axes[0])
+
+
+def test_the_deepest_basin_goes_on_to_the_highest_loss() -> None:
+    panel = figure_of("tree", [view_of(asymmetric())]).axes[0]
+    low, high = sorted(panel.lines[0].get_ydata())
+    assert (low, high) == pytest.approx((0.1, asymmetric().loss.max()))
+    assert panel.get_ylabel() == "loss (log scale)"
+
+
+def test_an_ascent_shows_its_start_where_the_rise_is_0_or_below() -> None:
+    figure = figure_of("ascent", [of_sections()])
+    starts = [line.get_ydata()[0] for line in figure.axes[0].lines]
+    assert starts == [0.0] * len(starts)
+    assert figure.axes[0].get_ylim()[0] < 0
+
+
+def test_the_median_is_that_of_all_tensors_where_not_all_are_shown() -> None:
+    norms = np.geomspace(1e-3, 1.0, MOST + 41)
+    norms[: MOST // 2] = 1e-5
+    arrays = {**sections()["gradient"].arrays, "layer_norms": norms, "weight_norms": np.ones(len(norms))}
+    names = [f"layer{i}" for i in range(len(norms))]
+    view = View("run.h5", Profile("p", Provenance(), {}, {}, {"gradient": section(arrays, parameters=names)}))
+    bars = bars_of(view)
+    assert bars.median == np.median(norms)
+    assert (len(bars.names), bars.left_out) == (MOST, 41)
+
+
+def test_bars_begin_at_the_median() -> None:
+    figure = figure_of("gradient", [of_sections()] * 2)
+    bars = bars_of(of_sections())
+    for panel in figure.axes:
+        ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in panel.patches]
+        assert ends[:2] == [pytest.approx((bars.median, ratio)) for ratio in bars.ratios[:2]]
+
+
+@pytest.mark.parametrize(
+    ("widths", "room", "columns"), [([], 5, 1), ([1], 0, 1), ([1, 1, 1], 3, 3), ([1, 2, 1, 1, 1], 5, 3), ([4, 4], 5, 1)]
+)
+def test_a_legend_has_as_few_rows_as_fit(widths: list[float], room: float, columns: int) -> None:
+    assert columns_of(widths, room) == columns
+
+
+def test_an_axis_says_of_what_it_is_the_logarithm() -> None:
+    kinds = [scale_of([low + np.array([0.0, 0.1, 1.0, 9.0])]).kind for low in (0.5, 0.0, 50.0)]
+    assert kinds == [" (log scale)", " (log scale of its rise)", ""]
+
+
+def test_two_splits_differ_in_more_than_colour() -> None:
+    panel, right = figure_of("curve", [line()]).axes
+    drawn = [one for one in panel.lines if one.get_label().startswith("loss")]
+    assert len({one.get_marker() for one in drawn}) == 2
+    assert len(right.lines) == 1
