@@ -23,6 +23,7 @@ SHADES = 96
 LINES = 13  # contours at most
 POINTS = 24  # critical points at most
 MARKS = {"minimum": "o", "saddle": "X", "maximum": "^", "monkey saddle": "P"}
+SEAM = 0.4  # points: what closes the seams between areas in .svg and .pdf
 BOX, AROUND = 4.6, (2.4, 1.1)  # inches: the longer side of a window, and the labels beside and below it
 HATCHES = {"above": "xxxx", "none": "////", "unmeasured": "...."}
 
@@ -82,12 +83,12 @@ def filled(panel: Axes, surface: Surface, scale: Scale, theme: Theme, colours: s
         hatched(panel, x, y, kinds == kind, HATCHES[name], theme)
     if min(height.shape) < 2:
         shown = np.ma.masked_where(np.isnan(height) | (height > 1), height)
-        panel.pcolormesh(edges(x), edges(y), shown.T, cmap=colours, vmin=0, vmax=1)
+        panel.pcolormesh(edges(x), edges(y), shown.T, cmap=colours, vmin=0, vmax=1, ec="face", lw=SEAM)
         hatched(panel, x, y, kinds == ABOVE_SCALE, HATCHES["above"], theme)
     elif np.isfinite(height).any():
         shades = panel.contourf(x, y, height.T, levels=np.linspace(0, 1, SHADES), cmap=colours, extend="max")
         shades.set_edgecolor("face")
-        shades.set_linewidth(0.2)
+        shades.set_linewidth(SEAM)
         if (height > 1).any():
             over = panel.contourf(x, y, height.T, levels=[1, 2], colors=[theme.page], hatches=[HATCHES["above"]])
             over.set_edgecolor(theme.faint)
@@ -128,7 +129,7 @@ def marks(panel: Axes, view: View) -> None:
     if holds_centre(view):
         panel.plot(0, 0, zorder=5, clip_on=False, **cross(19))
     if (place := view.place()) is not None:
-        style = {"marker": "*", "s": 95, "c": LOWEST, "edgecolors": "#ffffff", "linewidths": 0.7}
+        style = {"marker": "*", "s": 76, "c": LOWEST, "edgecolors": "#ffffff", "linewidths": 0.7}
         panel.scatter(*place, zorder=7, clip_on=False, **style)
 
 
@@ -165,11 +166,8 @@ def bar(figure: Figure, axes: Sequence[Axes], scale: Scale, label: str = "loss",
     from matplotlib.colors import Normalize
 
     ticks = scale.ticks(LINES)
-    extend = "max" if scale.clipped else "neither"
     shades = ScalarMappable(Normalize(0, 1), colours)
-    if scale.clipped:
-        shades.cmap = shades.cmap.with_extremes(over=figure.get_facecolor())
-    drawn = figure.colorbar(shades, ax=list(axes), extend=extend, pad=0.02, fraction=0.05, aspect=30)
+    drawn = figure.colorbar(shades, ax=list(axes), pad=0.02, fraction=0.05, aspect=30)
     heights = scale.height(np.asarray(ticks))
     drawn.set_label(f"{label}{scale.kind}")
     drawn.set_ticks(heights.tolist(), labels=[number(tick) for tick in ticks])

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from landscape_cli.analyse.convexity import HessianMap, hessian_map
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Floats, Surface
-from landscape_cli.report.picture.contour import HATCHES, check_planar, framed, holds_centre
+from landscape_cli.report.picture.contour import HATCHES, SEAM, check_planar, framed, holds_centre
 from landscape_cli.report.picture.scale import Scale, edges, scale_of
 from landscape_cli.report.picture.theme import Theme, cross, number, words
 from landscape_cli.report.picture.view import View
@@ -91,7 +91,7 @@ def _map(panel: Axes, view: View, values: Floats, over: NDArray[np.bool_], theme
     from matplotlib.colors import ListedColormap
 
     x, y = (edges(axis.values)[1:-1] for axis in view.record.surface.axes)
-    mesh = panel.pcolormesh(x, y, np.ma.masked_invalid(values).T, **style)
+    mesh = panel.pcolormesh(x, y, np.ma.masked_invalid(values).T, ec="face", lw=SEAM, **style)
     for there, hatch in ((np.isnan(values) & ~over, HATCHES["none"]), (over, HATCHES["above"])):
         shown = np.ma.masked_where(~there, there * 1.0)
         crossed = panel.pcolor(x, y, shown.T, cmap=ListedColormap([theme.page]), hatch=hatch, lw=0)

@@ -102,6 +102,7 @@ def _settings(theme: Theme) -> dict[str, Any]:
         "legend.fontsize": 8.5,
         "figure.constrained_layout.w_pad": 0.1,
         "figure.constrained_layout.h_pad": 0.07,
+        "pdf.fonttype": 42,  # TrueType: printers and journals refuse the default's Type 3
         "svg.hashsalt": "landscape",
     }
 
@@ -155,10 +156,12 @@ def words(
             list(unlike.values()), list(unlike), loc="lower center", ncols=columns, bbox_to_anchor=place
         )
         found.set_in_layout(False)
-    engine.execute(figure)  # how wide the panels are
-    for axes, title in zip(figure.axes, titles, strict=False):
+    engine.execute(figure)  # where the panels stand
+    lefts = [axes.get_position().x0 for axes in figure.axes[: len(titles)]]
+    for axes, title, left in zip(figure.axes, titles, lefts, strict=False):
         *over, own = title.split("\n")  # what stands over several panels, and the panel's own
-        lines = textwrap.wrap(plain(own), max(12, int(axes.get_position().width * wide * 10.5)))
+        room = (min((x for x in lefts if x > left + 0.05), default=1.0) - left) * wide - 0.2
+        lines = textwrap.wrap(plain(own), max(12, int(room * 10.5)))
         axes.set_title("\n".join([*map(plain, over), *lines]), loc="left", fontweight="bold")
 
 
