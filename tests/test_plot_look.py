@@ -22,7 +22,7 @@ from landscape_cli.report.picture.theme import THEMES, columns_of, prepared
 from landscape_cli.report.picture.view import View
 
 pytest.importorskip("matplotlib")
-LONG = {"job": "[model]\ncheckpoint = 'resnet20-a-rather-long-name-of-a-checkpoint.th'\n"}
+LONG: dict[str, Any] = {"job": "[model]\ncheckpoint = 'resnet20-a-rather-long-name-of-a-checkpoint.th'\n"}
 
 
 def figure_of(kind: str, views: Sequence[View]) -> Any:

@@ -14,7 +14,8 @@ from landscape_cli.cli.output import emit, refuse_to_overwrite, writable
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.report.picture.kinds import KINDS, default_kind
 from landscape_cli.report.picture.page import page
-from landscape_cli.report.picture.terminal import Screen, drawn
+from landscape_cli.report.picture.screen import Screen
+from landscape_cli.report.picture.terminal import drawn
 from landscape_cli.report.picture.theme import rendered
 from landscape_cli.report.picture.view import View
 

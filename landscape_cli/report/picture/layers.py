@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -45,9 +45,8 @@ def gradient(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     for panel, bars in zip(axes, found, strict=True):
         _panel(panel, bars, theme, (min(known) / 1.6, max(known) * 1.6))
     left = sum(bars.left_out for bars in found)
-    notes = [
-        f"bars begin at the median; orange: vanishing (below {VANISHING:g} of it) or exploding (above {EXPLODING:g})"
-    ]
+    odd = f"vanishing (below {VANISHING:g} of it) or exploding (above {EXPLODING:g})"
+    notes = [f"bars begin at the median; orange, hatched: {odd}"]
     notes += [f"{left} more tensors are left out, those nearest the median"] if left else []
     words(figure, views, [view.section_title("gradient", "gradient by layer") for view in views], ["; ".join(notes)])
 
@@ -74,7 +73,11 @@ def _panel(panel: Axes, bars: Bars, theme: Theme, ends: tuple[float, float]) -> 
     panel.set(xscale="log", xlim=ends)
     if base > 0:
         reach = np.where(np.isfinite(ratios) & (ratios > 0), ratios, base) - base
-        panel.barh(place, reach, left=base, color=[theme.line(1 if o else 0) for o in odd], height=0.72)
+        style: dict[str, Any] = {
+            "color": [theme.line(int(o)) for o in odd],
+            "hatch": ["////" if o else "" for o in odd],
+        }
+        panel.barh(place, reach, left=base, height=0.72, edgecolor=theme.page, lw=0, **style)
         panel.axvline(base, color=theme.ink, lw=0.9)
     for i, ratio in enumerate(bars.ratios):
         if not ratio > 0:

@@ -43,14 +43,7 @@ class Branch:
 
 def tree(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     """Each minimum a stem from its loss to the saddle where a deeper basin takes over."""
-    found = [branches(view.statistics) for view in views]
-    for view, stems in zip(views, found, strict=True):
-        if not stems:
-            raise LandscapeError(
-                f"{view.file} has no minimum",
-                "nothing there is deeper than noise; landscape report says more",
-                ExitCode.INCONCLUSIVE,
-            )
+    found = stems_of(views)
     axes = panels(figure, views, SIZE, sharey=True)
     scale = scale_of([view.shown[1].loss[view.shown[1].measured] for view in views])
     for panel, stems in zip(axes, found, strict=True):
@@ -64,6 +57,20 @@ def tree(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     height = "a stem's height is its barrier, that of a deepest basin goes on to the highest loss of the picture"
     sure = "filled: inside and resolved, hollow: at the border or perhaps the grid's own"
     words(figure, views, [f"{view.title} · merge tree" for view in views], [height, sure])
+
+
+def stems_of(views: Sequence[View]) -> list[list[Branch]]:
+    """The minima of each run.
+
+    Raises:
+        LandscapeError: a run has none.
+    """
+    found = [branches(view.statistics) for view in views]
+    for view, stems in zip(views, found, strict=True):
+        if not stems:
+            hint = "nothing there is deeper than noise; landscape report says more"
+            raise LandscapeError(f"{view.file} has no minimum", hint, ExitCode.INCONCLUSIVE)
+    return found
 
 
 def branches(statistics: Mapping[str, Any]) -> list[Branch]:

@@ -1,0 +1,156 @@
+"""Lines in a terminal: curves of braille dots; several without colour, of letters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from landscape_cli.profile import Floats
+from landscape_cli.report.numbers import estimate_text
+from landscape_cli.report.picture.ascent import curves_of
+from landscape_cli.report.picture.curve import check_line, line_title
+from landscape_cli.report.picture.scale import Scale, cells, scale_of
+from landscape_cli.report.picture.screen import MARGIN, Screen, bare, ends, labelled
+from landscape_cli.report.picture.spectrum import DEEP, UNIT, density_of, extremes, window_of
+from landscape_cli.report.picture.terminal_rows import bars
+from landscape_cli.report.picture.theme import number
+from landscape_cli.report.picture.view import View, cut
+from landscape_cli.section import Section
+
+LETTERS = "abcdef"
+
+
+def loss_curve(views: Sequence[View], screen: Screen) -> list[str]:
+    """The loss along a line, every split; without colour a letter for each where there are several."""
+    for view in views:
+        check_line(view)
+    scale = scale_of([s.loss[s.measured] for view in views for s in view.surfaces.values()])
+    return [line for view in views for line in _loss(view, scale, screen)]
+
+
+def _loss(view: View, scale: Scale, screen: Screen) -> list[str]:
+    heights = {cut(split): np.where(s.measured, scale.height(s.loss), np.nan) for split, s in view.surfaces.items()}
+    lost = sum(int((cells(s, scale) != 0).sum()) for s in view.surfaces.values())
+    odd = [f"left out: {lost} points that are NaN, not measured or above {number(scale.high)}"] if lost else []
+    drawn = plotted(f"loss{scale.kind}:", heights, view.record.surface.x.values, (scale.high, scale.low), screen)
+    return [*screen.told(line_title(view)), *drawn, *screen.told(*odd, view.label(0), view.caption)]
+
+
+def ascents(views: Sequence[View], screen: Screen) -> list[str]:
+    """The rise at each step, by neighbourhood the highest of its starts."""
+    found = [curves_of(view.section("sharpness")) for view in views]
+    for view, curves in zip(views, found, strict=True):
+        if not curves:
+            raise view.lacks("ascents", "landscape scan ... --only sharpness")
+    scale = scale_of([curve for curves in found for curve in curves.values()])
+    lines = []
+    for view, curves in zip(views, found, strict=True):
+        heights = {name: scale.height(highest(curve)) for name, curve in curves.items()}
+        steps = np.arange(max(curve.shape[1] for curve in curves.values()), dtype=np.float64)
+        label = "rise of the loss:" if scale.offset is None else "rise of the loss (log scale):"
+        drawn = plotted(label, heights, steps, (scale.high, scale.low), screen)
+        told = screen.told("across: the ascent step; of each neighbourhood its highest start", view.caption)
+        lines += [*screen.told(view.section_title("sharpness", "sharpness ascents")), *drawn, *told]
+    return lines
+
+
+def highest(curves: Floats) -> Floats:
+    """[steps] the highest rise of all starts; NaN where none is finite."""
+    known = np.where(np.isfinite(curves), curves, -np.inf).max(0)
+    return np.where(np.isfinite(known), known, np.nan)
+
+
+def spectra(views: Sequence[View], screen: Screen) -> list[str]:
+    """The spectral density on a log scale over the eigenvalues, and the extreme ones; without it bars of these."""
+    sections = [view.section("hessian") for view in views]
+    window = window_of(sections) if all("density_nodes" in section.arrays for section in sections) else None
+    lines = []
+    for view, section in zip(views, sections, strict=True):
+        found = {name: estimate for name, estimate in extremes(section) if np.isfinite(estimate.value or 0.0)}
+        values = [float(estimate.value or 0.0) for estimate in found.values()]
+        texts = [f"{name} = {estimate_text(estimate)}" for name, estimate in found.items()]
+        lines += screen.told(view.section_title("hessian", "Hessian spectrum"))
+        if window:
+            lines += _density(section, window, values, screen)
+            lines += [*screen.told(f"across: {UNIT}; ^ an eigenvalue found by Lanczos"), *screen.packed(texts)]
+        else:
+            lines += [*bars(list(found), values, list(map(estimate_text, found.values())), screen), *screen.told(UNIT)]
+        lines += screen.told(view.caption)
+    return lines
+
+
+def _density(section: Section, window: tuple[float, float], found: Sequence[float], screen: Screen) -> list[str]:
+    x, density = density_of(section, window, 2 * screen.across)
+    top = float(density.max()) or 1.0
+    height = 1 - np.log10(np.maximum(density / top, DEEP)) / np.log10(DEEP)
+    places = (np.array(found) - window[0]) / (window[1] - window[0]) * (screen.across - 1)
+    signs = np.full(screen.across, " ")
+    signs[np.rint(places[(places >= 0) & (places < screen.across)]).astype(int)] = "^"
+    return plotted("density (log scale)", {"": height}, x, (top, top * DEEP), screen, "".join(signs))
+
+
+def plotted(
+    label: str,
+    heights: Mapping[str, Floats],
+    x: Floats,
+    high_low: tuple[float, float],
+    screen: Screen,
+    below: str = "",
+) -> list[str]:
+    """Curves by name in a frame of numbers; what stands right below them; their names."""
+    letters = len(heights) > 1 and not screen.colour
+    paint = _lettered if letters else _dotted
+    rows = labelled(paint(list(heights.values()), x, screen), *high_low)
+    names = [f"{LETTERS[i % 6]} {name}" if letters else screen.inked(name, i) for i, name in enumerate(heights)]
+    marked = [" " * MARGIN + below] if below else []
+    return [*rows, *marked, ends(x[0], x[-1], screen.across), *screen.packed([label, *filter(bare, names)])]
+
+
+def sampled(height: Floats, x: Floats, count: int) -> Floats:
+    """[count] heights at even steps along x, between points by a straight line; NaN beside what is no number."""
+    at = np.linspace(x[0], x[-1], count)
+    usable = np.where(height > 1, np.nan, height)
+    return np.asarray(np.interp(at, x, usable)) if len(x) > 1 else np.full(count, float(usable[0]))
+
+
+def _lettered(heights: Sequence[Floats], x: Floats, screen: Screen) -> list[str]:
+    across, down = screen.across, screen.down
+    page = np.full((down, across), " ")
+    for i, height in enumerate(heights):
+        shown = sampled(height, x, across)
+        for column in np.flatnonzero(np.isfinite(shown)):
+            page[down - 1 - min(down - 1, int(shown[column] * down)), column] = LETTERS[i % 6]
+    return ["".join(row) for row in page]
+
+
+# The bit of each of a braille letter's dots, (4 rows, 2 columns), from U+2800 on.
+DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
+
+
+def _dotted(heights: Sequence[Floats], x: Floats, screen: Screen) -> list[str]:
+    """Each curve's dots, joined from column to column; a letter has the colour of the last curve in it."""
+    across, down = screen.across, screen.down
+    bits, owner = np.zeros((down, across), dtype=int), np.zeros((down, across), dtype=int)
+    for i, height in enumerate(heights):
+        for row, column in _dots(sampled(height, x, 2 * across), 4 * down):
+            bits[row // 4, column // 2] |= DOTS[row % 4, column % 2]
+            owner[row // 4, column // 2] = i
+    return [
+        "".join(screen.inked(chr(0x2800 + bit), who) if bit else " " for bit, who in zip(*pair, strict=True))
+        for pair in zip(bits.tolist(), owner.tolist(), strict=True)
+    ]
+
+
+def _dots(shown: Floats, rows: int) -> list[tuple[int, int]]:
+    """Row and column of every dot, the gaps between neighbours filled."""
+    found, before = [], -1
+    for column, height in enumerate(shown.tolist()):
+        if not np.isfinite(height):
+            before = -1
+            continue
+        row = rows - 1 - min(rows - 1, int(height * rows))
+        step = range(min(row, before), max(row, before) + 1) if before >= 0 else range(row, row + 1)
+        found += [(k, column) for k in step]
+        before = row
+    return found

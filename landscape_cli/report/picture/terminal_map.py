@@ -1,0 +1,180 @@
+"""Planes in a terminal: heat maps of half blocks; without colour, of characters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from landscape_cli.analyse.convexity import hessian_map
+from landscape_cli.analyse.surface import lowest
+from landscape_cli.errors import LandscapeError
+from landscape_cli.profile import Axis, Floats, Surface
+from landscape_cli.report.picture.contour import check_planar
+from landscape_cli.report.picture.curvature import UNIT, negative_share
+from landscape_cli.report.picture.scale import ABOVE_SCALE, NO_NUMBER, UNMEASURED, Scale, cells, scale_of
+from landscape_cli.report.picture.screen import MARGIN, Screen, ends, labelled
+from landscape_cli.report.picture.theme import number
+from landscape_cli.report.picture.view import View
+
+# viridis in the 256 colours of a terminal, each lighter than the one before
+SHADES = (53, 54, 24, 25, 30, 36, 71, 77, 113, 149, 184, 226)
+DENSITY = " .,:;ox%#@"  # the same without colour
+COLOURS = {ABOVE_SCALE: 231, NO_NUMBER: 240, UNMEASURED: 235}
+LETTERS = {ABOVE_SCALE: "^", NO_NUMBER: "?", UNMEASURED: "_"}
+TOLD = {ABOVE_SCALE: "above", NO_NUMBER: "NaN", UNMEASURED: "not measured yet"}
+MARKS = {"+": "checkpoint", "*": "lowest point", "X": "checkpoint and lowest point"}
+ROWS = 24  # at most
+SHARE = Scale(0.0, 1.0, None, 1.0)
+Cells = NDArray[np.int8]
+Marks = dict[tuple[int, int], str]  # by row and column
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which point of a surface each column and half-row of the map shows, the highest y first."""
+
+    surface: Surface
+    ix: NDArray[np.intp]
+    iy: NDArray[np.intp]
+
+    @classmethod
+    def of(cls, surface: Surface, screen: Screen) -> Grid:
+        """The map as it fits on the screen."""
+        nx, ny = surface.loss.shape
+        across, down = shape_of((nx, ny), screen)
+        return cls(surface, np.arange(across) * nx // across, ny - 1 - np.arange(down) * ny // down)
+
+    def marks(self, low: bool) -> Marks:
+        """Where the checkpoint is and, if asked for, the lowest point; nothing for what lies outside."""
+        assert self.surface.y is not None
+        places = [("+", self.surface.x.index(0.0), self.surface.y.index(0.0))]
+        if low and (where := lowest(self.surface)) is not None:
+            places.append(("*", where[0], where[1]))
+        found: Marks = {}
+        for mark, i, j in places:
+            if i is not None and j is not None:
+                columns, rows = (np.flatnonzero(np.abs(k - at) == np.abs(k - at).min()) for k, at in self._axes(i, j))
+                place = int(rows[len(rows) // 2]) // 2, int(columns[len(columns) // 2])
+                found[place] = "X" if place in found else mark
+        return found
+
+    def _axes(self, i: int, j: int) -> Iterable[tuple[NDArray[np.intp], int]]:
+        return (self.ix, i), (self.iy, j)
+
+    def painted(self, scale: Scale, marks: Marks, colour: bool) -> list[str]:
+        """Rows of text."""
+        chosen = np.ix_(self.ix, self.iy)
+        shade = np.nan_to_num(scale.height(self.surface.loss))[chosen]
+        kinds = cells(self.surface, scale)[chosen]
+        paint = _half_blocks if colour else _letters
+        return [
+            paint(shade[:, r : r + 2], kinds[:, r : r + 2], {j: m for (i, j), m in marks.items() if i == r // 2})
+            for r in range(0, len(self.iy), 2)
+        ]
+
+
+def heat_map(views: Sequence[View], screen: Screen) -> list[str]:
+    """The first split's loss over the plane, x to the right and y upwards; a block for each run, all on one scale."""
+    for view in views:
+        check_planar(view)
+    surfaces = [view.shown[1] for view in views]
+    scale = scale_of([surface.loss[surface.measured] for surface in surfaces])
+    lines, marks = [], set()
+    for view, surface in zip(views, surfaces, strict=True):
+        grid = Grid.of(surface, screen)
+        places = grid.marks(low=True)
+        marks |= set(places.values())
+        lines += _block(view, view.title, grid, grid.painted(scale, places, screen.colour), screen)
+    kinds = np.concatenate([cells(surface, scale).ravel() for surface in surfaces])
+    return [*lines, *_legend("loss", scale, kinds, marks, screen)]
+
+
+def curvature_map(views: Sequence[View], screen: Screen) -> list[str]:
+    """How much of the curvature is negative, cell by cell; below it the range of both eigenvalues."""
+    lines = []
+    for view in views:
+        check_planar(view)
+        surface, found = view.shown[1], hessian_map(view.shown[1])
+        if not found.lowest.size:
+            raise LandscapeError("a curvature map needs 3 × 3 points", "draw the plane with --kind contour")
+        grid = Grid.of(_inner(surface, negative_share(found)), screen)
+        places = grid.marks(low=False)
+        title = f"{view.title} · −λmin/|λmax|"
+        lines += _block(view, title, grid, grid.painted(SHARE, places, screen.colour), screen)
+        lines += screen.told(f"λmin {_range(found.lowest)}; λmax {_range(found.highest)} ({UNIT})")
+    kinds = np.full(1, NO_NUMBER if "?" in "".join(lines) else 0, dtype=np.int8)
+    return [*lines, *_legend("0 convex, 1 as much down as up", SHARE, kinds, {"+"}, screen)]
+
+
+def _inner(surface: Surface, values: Floats) -> Surface:
+    """The points that have neighbours on every side, with these values."""
+    assert surface.y is not None
+    x, y = (Axis(axis.values[1:-1]) for axis in (surface.x, surface.y))
+    return replace(surface, x=x, y=y, loss=values, measured=np.ones(values.shape, dtype=bool))
+
+
+def _range(values: Floats) -> str:
+    known = values[np.isfinite(values)]
+    return f"from {number(known.min())} to {number(known.max())}" if len(known) else "nowhere known"
+
+
+def _block(view: View, title: str, grid: Grid, rows: Sequence[str], screen: Screen) -> list[str]:
+    assert grid.surface.y is not None
+    x, y = grid.surface.x.values, grid.surface.y.values
+    below = screen.told(view.label(0), view.label(1), view.caption)
+    return [*screen.told(title), *labelled(rows, y[-1], y[0]), ends(x[0], x[-1], len(grid.ix)), *below]
+
+
+def shape_of(shape: tuple[int, ...], screen: Screen) -> tuple[int, int]:
+    """Columns and (even) half-rows of the map: each grid point as many, or points left out."""
+    room = max(8, screen.width - MARGIN - 1), 2 * max(4, min(ROWS, screen.height - 7))
+    each = min(room[0] // shape[0], room[1] // shape[1])
+    if each:
+        return shape[0] * each, shape[1] * each + (shape[1] * each) % 2
+    shrink = max(shape[0] / room[0], shape[1] / room[1])
+    across, down = (max(1, int(n / shrink)) for n in shape)
+    return across, down + down % 2
+
+
+def _colour(shade: float, kind: int) -> int:
+    return COLOURS.get(kind, SHADES[min(len(SHADES) - 1, int(shade * len(SHADES)))])
+
+
+def _half_blocks(shade: Floats, kinds: Cells, marks: dict[int, str]) -> str:
+    """(columns, 2) -> text whose upper half has the first colour, the lower half the second."""
+    out, before = [], ""
+    for i, (shades, kind) in enumerate(zip(shade.tolist(), kinds.tolist(), strict=True)):
+        upper, lower = (_colour(s, k) for s, k in zip(shades, kind, strict=True))
+        style = f"\x1b[1;38;5;{231 if lower < 70 else 16};48;5;{lower}m" if i in marks else ""
+        style = style or f"\x1b[0;38;5;{upper};48;5;{lower}m"
+        out.append((style if style != before else "") + marks.get(i, "▀"))
+        before = style
+    return "".join(out) + "\x1b[0m"
+
+
+def _letters(shade: Floats, kinds: Cells, marks: dict[int, str]) -> str:
+    """(columns, 2) -> a letter for each column: the worse of its halves, for NaN must not hide."""
+    out = []
+    for i, (shades, kind) in enumerate(zip(shade.max(1).tolist(), kinds.max(1).tolist(), strict=True)):
+        out.append(marks.get(i) or LETTERS.get(kind) or DENSITY[min(len(DENSITY) - 1, int(shades * len(DENSITY)))])
+    return "".join(out)
+
+
+def _legend(label: str, scale: Scale, kinds: Cells, marks: set[str], screen: Screen) -> list[str]:
+    """The colours with their losses, and what the marks and the odd cells are."""
+    ramp = "".join(_swatch(shade) for shade in SHADES) if screen.colour else f"[{DENSITY}]"
+    shown = f"{number(scale.low)} {ramp} {number(scale.high)}"
+    signs = [f"{mark} {name}" for mark, name in MARKS.items() if mark in marks]
+    for kind, name in TOLD.items():
+        if (kinds == kind).any():
+            sign = _swatch(COLOURS[kind]) * 2 if screen.colour else LETTERS[kind]
+            more = f" {number(scale.high)}, up to {number(scale.highest)}" if kind == ABOVE_SCALE else ""
+            signs.append(f"{sign} {name}{more}")
+    return [*screen.packed([f"{label}{scale.kind}:", shown], " "), *screen.packed(signs)]
+
+
+def _swatch(colour: int) -> str:
+    return f"\x1b[48;5;{colour}m \x1b[0m"
