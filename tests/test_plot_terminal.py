@@ -125,6 +125,14 @@ def test_an_ascent_is_the_highest_of_its_starts() -> None:
     assert text.index("a") < text.index("0.3")
 
 
+def test_what_a_file_says_of_its_ascents_moves_no_cursor() -> None:
+    ascents = replace(sections()["sharpness"], settings={"rho": EVIL, "adaptive_rho": EVIL, "split": EVIL})
+    view = View(EVIL, Profile("p", Provenance(), {}, {}, {"sharpness": ascents}))
+    text = drawn("ascent", [view], SMALL)
+    assert not {"\x1b", "\u202e"} & set(text)
+    assert len(text.splitlines()) < 30
+
+
 def test_a_saddle_has_the_letter_of_its_share_of_negative_curvature() -> None:
     saddle = view_of(surface_of(lambda x, y: x**2 - 0.25 * y**2, "-1:1:7", "-1:1:7"))
     rows = [line[MARGIN:] for line in drawn("curvature", [saddle], SMALL).splitlines() if "::" in line or "+" in line]

@@ -9,7 +9,7 @@ import numpy as np
 
 from landscape_cli.profile import Floats
 from landscape_cli.report.picture.theme import Theme, number, panels, words
-from landscape_cli.report.picture.view import View
+from landscape_cli.report.picture.view import View, cut
 from landscape_cli.section import Section
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def curves_of(section: Section) -> dict[str, Floats]:
     for i, box in enumerate([] if boxes is None else boxes):
         size = sizes[i] if isinstance(sizes, list) and i < len(sizes) else "?"
         found[f"box, ε = {size}"] = box
-    return {name: curves for name, curves in found.items() if curves is not None}
+    return {cut(name): curves for name, curves in found.items() if curves is not None}
 
 
 def _panel(panel: Axes, curves: dict[str, Floats], theme: Theme) -> None:
