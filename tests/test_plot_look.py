@@ -86,7 +86,8 @@ def test_a_panel_is_as_wide_as_its_window() -> None:
 
 
 def hatches_of(panel: Any) -> set[str]:
-    return {hatch for found in panel.collections for hatch in getattr(found, "hatches", [found.get_hatch()]) if hatch}
+    drawn = (*panel.collections, *panel.patches)
+    return {hatch for one in drawn for hatch in getattr(one, "hatches", [one.get_hatch()]) if hatch}
 
 
 def test_nan_unmeasured_and_above_have_their_own_hatches_on_one_picture() -> None:

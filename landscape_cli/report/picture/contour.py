@@ -98,17 +98,25 @@ def filled(panel: Axes, surface: Surface, scale: Scale, theme: Theme, colours: s
 
 def hatched(panel: Axes, x: Floats, y: Floats, there: NDArray[np.bool_], hatch: str, theme: Theme) -> None:
     """A hatch up to the neighbours of these points, below the map; over their cells in a single row or column."""
-    from matplotlib.colors import ListedColormap
-
-    if not there.any():
-        return
-    if min(there.shape) > 1:
+    if there.any() and min(there.shape) > 1:
         found = panel.contourf(x, y, there.T * 1.0, levels=[1e-9, 2], colors=[theme.page], hatches=[hatch], zorder=0.5)
-        found.set_linewidth(0)
+        found.set(linewidth=0, edgecolor=theme.faint)
     else:
-        shown = np.ma.masked_where(~there, there * 1.0)
-        found = panel.pcolor(edges(x), edges(y), shown.T, cmap=ListedColormap([theme.page]), hatch=hatch, lw=0)
-    found.set_edgecolor(theme.faint)
+        hatched_cells(panel, edges(x), edges(y), there, hatch, theme)
+
+
+def hatched_cells(panel: Axes, x: Floats, y: Floats, there: NDArray[np.bool_], hatch: str, theme: Theme) -> None:
+    """A hatch over these cells, whose edges are x and y: one path, for as many are slow."""
+    from matplotlib.patches import PathPatch
+    from matplotlib.path import Path
+
+    cells = [
+        Path([(x[i], y[j]), (x[i + 1], y[j]), (x[i + 1], y[j + 1]), (x[i], y[j + 1]), (x[i], y[j])], closed=True)
+        for i, j in np.argwhere(there)
+    ]
+    if cells:
+        path = Path.make_compound_path(*cells)
+        panel.add_patch(PathPatch(path, facecolor=theme.page, edgecolor=theme.faint, hatch=hatch, lw=0))
 
 
 def lines(panel: Axes, surface: Surface, scale: Scale) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from landscape_cli.analyse.convexity import HessianMap, hessian_map
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Floats, Surface
-from landscape_cli.report.picture.contour import HATCHES, SEAM, check_planar, framed, holds_centre
+from landscape_cli.report.picture.contour import HATCHES, check_planar, framed, hatched_cells, holds_centre
 from landscape_cli.report.picture.scale import Scale, edges, scale_of
 from landscape_cli.report.picture.theme import Theme, cross, number, words
 from landscape_cli.report.picture.view import View
@@ -88,14 +88,11 @@ def _row(
 
 
 def _map(panel: Axes, view: View, values: Floats, over: NDArray[np.bool_], theme: Theme, **style: Any) -> Any:
-    from matplotlib.colors import ListedColormap
-
     x, y = (edges(axis.values)[1:-1] for axis in view.record.surface.axes)
-    mesh = panel.pcolormesh(x, y, np.ma.masked_invalid(values).T, ec="face", lw=SEAM, **style)
-    for there, hatch in ((np.isnan(values) & ~over, HATCHES["none"]), (over, HATCHES["above"])):
-        shown = np.ma.masked_where(~there, there * 1.0)
-        crossed = panel.pcolor(x, y, shown.T, cmap=ListedColormap([theme.page]), hatch=hatch, lw=0)
-        crossed.set_edgecolor(theme.faint)
+    # in .svg and .pdf an image: thousands of cells as paths are megabytes, with seams between them
+    mesh = panel.pcolormesh(x, y, np.ma.masked_invalid(values).T, rasterized=True, **style)
+    hatched_cells(panel, x, y, np.isnan(values) & ~over, HATCHES["none"], theme)
+    hatched_cells(panel, x, y, over, HATCHES["above"], theme)
     panel.set(xlim=(x[0], x[-1]), ylim=(y[0], y[-1]))
     if holds_centre(view):
         panel.plot(0, 0, **cross(13))

@@ -117,7 +117,7 @@ def _frame(panel: Axes, view: View, scale: Scale, theme: Theme) -> None:
     place = view.place()
     if place is not None:
         _, surface = view.shown
-        style: dict[str, Any] = {"marker": "*", "s": 90, "c": LOWEST, "edgecolors": "#ffffff", "linewidths": 0.7}
+        style: dict[str, Any] = {"marker": "*", "s": 90, "c": LOWEST, "edgecolors": theme.ink, "linewidths": 0.6}
         panel.scatter(
             place[0],
             float(np.min(surface.loss[surface.finite])),
