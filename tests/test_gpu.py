@@ -42,7 +42,7 @@ LOSS, NUMBER = 1e-5, 1e-3  # relative: mean losses between devices, and what is 
 NOISE = 0.02  # of a standard error, where a number is known no better
 SECTIONS: dict[str, dict[str, Any]] = {
     "gradient": {},
-    "hessian": {"density": True, "starts": 2, "steps": 20, "per_layer": True, "samples": 128},
+    "hessian": {"density": True, "starts": 2, "steps": 8, "per_layer": True, "samples": 128},
     "sharpness": {"draws": 4, "starts": 2, "ascent": 4, "samples": 128, "relative_flatness": True, "fisher_rao": True},
 }
 
@@ -174,29 +174,28 @@ def test_samples_that_do_not_fit_are_streamed_and_give_the_same(monkeypatch: pyt
 
 
 class Wide(nn.Module):
-    """Needs 64 MiB for each sample of a pass."""
+    """Needs 32 MiB for each sample of a pass."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(2))
 
     def forward(self, x: Tensor) -> Tensor:
-        wide = x.unsqueeze(-1).expand(-1, -1, 1 << 24).contiguous()
+        wide = x.unsqueeze(-1).expand(-1, -1, 1 << 22).contiguous()
         return wide.mean(-1) * self.weight
 
 
 def test_memory_that_is_full_halves_the_pass_and_goes_on() -> None:
-    """A real refusal of the allocator: 32 samples of 128 MiB where 1 GiB may be had."""
+    """A real refusal of the allocator: 32 samples of 32 MiB where 256 MiB may be had."""
     data = (torch.randn(32, 2, generator=torch.Generator().manual_seed(0)), torch.randint(0, 2, (32,)))
     expected = landscape_cli.scan(Wide(), data, x="-1:1:3", ignore=[], device="cpu", batch_size=2)
-    free, total = torch.cuda.mem_get_info()
+    _, total = torch.cuda.mem_get_info()
     torch.cuda.empty_cache()
-    torch.cuda.set_per_process_memory_fraction((1 << 30) / total)
+    torch.cuda.set_per_process_memory_fraction((1 << 28) / total)
     try:
         found = landscape_cli.scan(Wide(), data, x="-1:1:3", ignore=[], device="cuda", batch_size=32)
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
-    assert free > 1 << 30
     np.testing.assert_allclose(found.planes["main"].surface.loss, expected.planes["main"].surface.loss, rtol=LOSS)
 
 
