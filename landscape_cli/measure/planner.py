@@ -42,7 +42,7 @@ CHECKED = 64  # samples on which a candidate must agree with a plain pass
 TRIAL = 0.03  # seconds that one timed pass should take
 BATCHES_TIMED = 4  # of samples at least, of many points: stacking their weights takes its time but once in a pass
 ALIKE = 1.05  # times as slow is as fast: timings of a few passes say no more
-POINTS = {"cpu": (64, 32, 16, 8), "cuda": (256, 1024, 64, 16)}  # per pass that takes many, the best guess first
+POINTS = {"cpu": (64, 32, 16, 8), "cuda": (1024, 256, 64, 16)}  # per pass that takes many, the best guess first
 BATCHES = {"cpu": (8, 16, 32, 64, 125, 250, 600), "cuda": (256, 1024, 4096)}
 
 
