@@ -163,12 +163,17 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
 # ---- in a browser: the Chromium that LANDSCAPE_CHROMIUM names, the system's, or Playwright's own
 
 
+def chromium() -> str | None:
+    """None: Playwright's own."""
+    return os.environ.get("LANDSCAPE_CHROMIUM") or which("chromium") or which("google-chrome")
+
+
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     sync = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
     with sync.sync_playwright() as started:
         try:
-            found = started.chromium.launch(executable_path=os.environ.get("LANDSCAPE_CHROMIUM") or which("chromium"))
+            found = started.chromium.launch(executable_path=chromium())
         except sync.Error as error:
             pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
         yield found
