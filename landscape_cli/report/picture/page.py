@@ -11,10 +11,11 @@ from importlib.resources import files
 
 from landscape_cli.analyse.statistics import statistics
 from landscape_cli.errors import LandscapeError
-from landscape_cli.report.numbers import plain
 from landscape_cli.report.picture.kinds import default_kind
+from landscape_cli.report.picture.markup import text
 from landscape_cli.report.picture.page_data import Panel, as_json, document, panels_of
-from landscape_cli.report.picture.page_parts import critical, provenance, report, spectrum_svg
+from landscape_cli.report.picture.page_parts import critical, provenance, report
+from landscape_cli.report.picture.page_sections import sections
 from landscape_cli.report.picture.theme import MOST
 from landscape_cli.report.picture.view import View
 from landscape_cli.report.run import Run
@@ -40,12 +41,12 @@ def page(views: Sequence[View], dark: bool = False) -> str:
         {
             "theme": ' data-theme="dark"' if dark else "",
             "hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
-            "title": _text(", ".join(dict.fromkeys(view.name for view in views))),
+            "title": text(", ".join(dict.fromkeys(view.name for view in views))),
             "style": _resource("page.css"),
             "captions": "\n".join(f"<p>{_caption(view, len(views) > 1)}</p>" for view in views),
             "controls": _controls(panels),
             "panels": _panels(panels, len(views) > 1),
-            "spectra": "\n".join(_spectrum(view) for view in views),
+            "sections": sections(views),
             "reports": "\n".join(report(run) for run in runs),
             "provenance": "\n".join(provenance(view) for view in views),
             "data": as_json(document(panels)),
@@ -63,12 +64,8 @@ def _filled(template: str, parts: Mapping[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 
 
-def _text(text: str) -> str:
-    return escape(plain(text))
-
-
 def _caption(view: View, named: bool) -> str:
-    return _text(f"{view.file}: {view.caption}" if named else view.caption)
+    return text(f"{view.file}: {view.caption}" if named else view.caption)
 
 
 def _controls(panels: Sequence[Panel]) -> str:
@@ -76,7 +73,7 @@ def _controls(panels: Sequence[Panel]) -> str:
     if not panels:
         return ""
     splits = dict.fromkeys(split for panel in panels for split in panel.view.surfaces)
-    options = "".join(f"<option>{_text(split)}</option>" for split in splits)
+    options = "".join(f'<option value="{escape(split)}">{text(split)}</option>' for split in splits)
     scales = "".join(
         f'<label><input type="radio" name="scale" value="{value}"> {told}</label>'
         for value, told in (("log", "logarithmic"), ("linear", "linear"))
@@ -104,17 +101,9 @@ def _panel(panel: Panel, i: int) -> str:
     )  # fmt: skip
     names = [f"{'ab'[axis]} along {panel.view.label(axis)}" for axis in range(1 if flat else 2)]
     return (
-        f'<section class="panel" data-panel="{i}"><h2>{_text(f"{panel.view.name} · plane {record.name}")} '
-        f'· <span class="shown"></span></h2><p class="note">{"; ".join(map(_text, names))}</p>'
+        f'<section class="panel" data-panel="{i}"><h2>{text(f"{panel.view.name} · plane {record.name}")} '
+        f'· <span class="shown"></span></h2><p class="note">{"; ".join(map(text, names))}</p>'
         f'<div class="views">{surface}<canvas class="map" tabindex="0" role="application" '
         f'aria-label="{"Curve" if flat else "Contours"} of the loss. {help_map}"></canvas></div>'
         f'<output aria-live="polite"></output>{critical(panel)}</section>'
     )
-
-
-def _spectrum(view: View) -> str:
-    held = view.profile.sections.get("hessian")
-    if held is None or not held.complete:
-        return ""
-    title = _text(view.section_title("hessian", "Hessian spectrum"))
-    return f"<section><h2>{title}</h2>{spectrum_svg(held)}</section>"
