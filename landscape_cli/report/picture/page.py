@@ -20,6 +20,7 @@ from landscape_cli.report.picture.theme import MOST
 from landscape_cli.report.picture.view import View
 from landscape_cli.report.run import Run
 
+MAPS = {"loss": "loss", "lowest": "lowest curvature", "highest": "highest curvature", "share": "negative curvature"}
 SCRIPTS = ("page_tools.js", "page_chart.js", "page_panel.js", "page.js")  # one after the other, in one scope
 
 
@@ -78,11 +79,13 @@ def _controls(panels: Sequence[Panel]) -> str:
         f'<label><input type="radio" name="scale" value="{value}"> {told}</label>'
         for value, told in (("log", "logarithmic"), ("linear", "linear"))
     )
+    maps = "".join(f'<option value="{value}">{told}</option>' for value, told in MAPS.items())
+    maps = f'<label>Map <select id="map">{maps}</select></label>' if any(panel.maps for panel in panels) else ""
     spin = '<button id="spin" type="button" aria-pressed="false">Rotate</button>'
     flat = all(panel.view.record.surface.y is None for panel in panels)
     return (
         f'<div class="controls"><fieldset><legend>Loss scale&nbsp;</legend>{scales}</fieldset>'
-        f'<label>Split <select id="split">{options}</select></label>{"" if flat else spin}</div>'
+        f'<label>Split <select id="split">{options}</select></label>{maps}{"" if flat else spin}</div>'
     )
 
 
@@ -102,7 +105,7 @@ def _panel(panel: Panel, i: int) -> str:
     names = [f"{'ab'[axis]} along {panel.view.label(axis)}" for axis in range(1 if flat else 2)]
     return (
         f'<section class="panel" data-panel="{i}"><h2>{text(f"{panel.view.name} · plane {record.name}")} '
-        f'· <span class="shown"></span></h2><p class="note">{"; ".join(map(text, names))}</p>'
+        f'· <span class="shown"></span></h2><p class="note">{"; ".join(map(text, names))}<span class="mapped"></span></p>'
         f'<div class="views">{surface}<canvas class="map" tabindex="0" role="application" '
         f'aria-label="{"Curve" if flat else "Contours"} of the loss. {help_map}"></canvas></div>'
         f'<output aria-live="polite"></output>{critical(panel)}</section>'
