@@ -6,11 +6,17 @@ from collections.abc import Iterable, Sequence
 from html import escape
 
 from landscape_cli.report.numbers import plain
+from landscape_cli.report.picture.view import View
 
 
 def text(words: str) -> str:
     """Words that are no markup and move nothing."""
     return escape(plain(words))
+
+
+def titled(view: View, title: str, many: bool) -> str:
+    """A heading; among several runs, whose checkpoints may be called alike, with the file."""
+    return f"<h2>{text(f'{view.file}: {title}' if many else title)}"
 
 
 def head(columns: Sequence[str]) -> str:

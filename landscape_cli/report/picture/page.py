@@ -12,7 +12,7 @@ from importlib.resources import files
 from landscape_cli.analyse.statistics import statistics
 from landscape_cli.errors import LandscapeError
 from landscape_cli.report.picture.kinds import default_kind
-from landscape_cli.report.picture.markup import text
+from landscape_cli.report.picture.markup import text, titled
 from landscape_cli.report.picture.page_data import Panel, as_json, document, panels_of
 from landscape_cli.report.picture.page_parts import critical, provenance, report
 from landscape_cli.report.picture.page_sections import sections
@@ -82,30 +82,30 @@ def _controls(panels: Sequence[Panel]) -> str:
     maps = "".join(f'<option value="{value}">{told}</option>' for value, told in MAPS.items())
     maps = f'<label>Map <select id="map">{maps}</select></label>' if any(panel.maps for panel in panels) else ""
     spin = '<button id="spin" type="button" aria-pressed="false">Rotate</button>'
-    flat = all(panel.view.record.surface.y is None for panel in panels)
+    turns = not all(panel.thin for panel in panels)
     return (
         f'<div class="controls"><fieldset><legend>Loss scale&nbsp;</legend>{scales}</fieldset>'
-        f'<label>Split <select id="split">{options}</select></label>{maps}{"" if flat else spin}</div>'
+        f'<label>Split <select id="split">{options}</select></label>{maps}{spin if turns else ""}</div>'
     )
 
 
 def _panels(panels: Sequence[Panel], many: bool) -> str:
-    made = "\n".join(_panel(panel, i) for i, panel in enumerate(panels))
+    made = "\n".join(_panel(panel, i, many) for i, panel in enumerate(panels))
     return f'<div class="many">{made}</div>' if many else made
 
 
-def _panel(panel: Panel, i: int) -> str:
-    record = panel.view.record
-    flat = record.surface.y is None
+def _panel(panel: Panel, i: int, many: bool) -> str:
+    record, flat = panel.view.record, panel.view.record.surface.y is None
+    title = titled(panel.view, f"{panel.view.name} · plane {record.name}", many)
     help_map = "Arrow keys move the cursor, with Shift by five points; Home is the checkpoint."
-    surface = "" if flat else (
+    surface = "" if panel.thin else (
         '<canvas class="surface" tabindex="0" role="application" '
         'aria-label="Surface of the loss. Arrow keys turn it."></canvas>'
     )  # fmt: skip
     names = [f"{'ab'[axis]} along {panel.view.label(axis)}" for axis in range(1 if flat else 2)]
     return (
-        f'<section class="panel" data-panel="{i}"><h2>{text(f"{panel.view.name} · plane {record.name}")} '
-        f'· <span class="shown"></span></h2><p class="note">{"; ".join(map(text, names))}<span class="mapped"></span></p>'
+        f'<section class="panel" data-panel="{i}">{title} · <span class="shown"></span></h2>'
+        f'<p class="note">{"; ".join(map(text, names))}<span class="mapped"></span></p>'
         f'<div class="views">{surface}<canvas class="map" tabindex="0" role="application" '
         f'aria-label="{"Curve" if flat else "Contours"} of the loss. {help_map}"></canvas></div>'
         f'<output aria-live="polite"></output>{critical(panel)}</section>'

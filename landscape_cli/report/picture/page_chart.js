@@ -52,7 +52,8 @@ class Chart {
   }
   redraw() {
     this.output.textContent = this.told();
-    if (this.line) this.drawCurve(); else { this.drawMap(); this.drawSurface(); }
+    if (this.line) this.drawCurve(); else this.drawMap();
+    if (this.surface) this.drawSurface();
   }
 
   // Where x and y are on the map, in CSS pixels; BOX is its margin.

@@ -39,6 +39,12 @@ class Panel:
         held: Mapping[str, Mapping[str, Any]] = self.run.tree["planes"][self.view.record.name]
         return {split: held[split] for split in self.view.surfaces}
 
+    @property
+    def thin(self) -> bool:
+        """A line, or a plane of one row, is no surface."""
+        surface = self.view.record.surface
+        return surface.y is None or min(surface.loss.shape) < 2
+
     @cached_property
     def maps(self) -> dict[str, HessianMap]:
         """The curvature of each split; of a line and a plane without 3 × 3 points none."""

@@ -4,10 +4,12 @@ class Panel extends Chart {
     super(element, held);
     this.listen();
   }
+  // Half a side of the box in CSS pixels, with room for the words beside it.
+  size(wide, high) { return Math.min((wide - 60) / 2.85, high / 2.7); }
   // Parallel projection of a box of side 2: x and y turn about the upright, then the eye is raised by `pitch`.
   projection(wide, high) {
     const [c, s, cp, sp] = [Math.cos(this.yaw), Math.sin(this.yaw), Math.cos(this.pitch), Math.sin(this.pitch)];
-    const size = Math.min(wide / 3.1, high / 2.7);
+    const size = this.size(wide, high);
     return (x, y, z) => {
       const across = x * c - y * s, deep = x * s + y * c;
       return [wide / 2 + size * across, high / 2 - size * (z * cp + deep * sp), deep * cp - z * sp];
@@ -41,7 +43,7 @@ class Panel extends Chart {
     const { x, y } = this.held, project = this.projection(wide, high), rows = this.rows(x.length), columns = this.rows(y.length);
     this.places = x.flatMap((a, i) => y.map((b, j) =>
       project(this.unit(x, a), this.unit(y, b), 1.3 * this.high[this.at(i, j)] - 0.65)));
-    this.floor(pen, project);
+    this.floor(pen, project, 1 + 20 / this.size(wide, high));
     const nearer = 3 / Math.max(1, Math.min(rows.length, columns.length) - 1) + 16 / Math.min(wide, high);
     const marks = this.marks(this.lifted(project)).map(([deep, mark]) => [4 * (deep - nearer), mark]);
     const parts = [...this.facets(rows, columns), ...marks].sort((one, other) => other[0] - one[0]);
@@ -73,7 +75,7 @@ class Panel extends Chart {
     const along = dx * 0.65 * (this.held.x.length - 1), up = dy * 0.65 * (this.ny - 1);
     return 0.8 + 0.35 * Math.max(0, (1 + 0.5 * along - 0.4 * up) / Math.hypot(along, up, 1) / 1.2);
   }
-  floor(pen, project) {
+  floor(pen, project, beside) {
     const corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]].map(([x, y]) => project(x, y, -0.65));
     pen.strokeStyle = theme.faint;
     pen.lineWidth = 1;
@@ -84,7 +86,7 @@ class Panel extends Chart {
     pen.fillStyle = theme.ink;
     pen.textAlign = "center";
     const { x, y } = this.held;
-    const ends = [["a", x, (t) => [t, -1.13]], ["b", y, (t) => [-1.13, t]]];
+    const ends = [["a", x, (t) => [t, -beside]], ["b", y, (t) => [-beside, t]]];
     for (const [name, values, where] of ends) {
       const told = [[-1, tick(values[0])], [0, name], [1, tick(values[values.length - 1])]];
       for (const [t, text] of told) pen.fillText(text, ...project(...where(t), -0.65).slice(0, 2));

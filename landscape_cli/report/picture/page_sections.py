@@ -11,7 +11,7 @@ from landscape_cli.profile import Estimate, Floats
 from landscape_cli.report.numbers import estimate_text
 from landscape_cli.report.picture.ascent import curves_of, rises_of, steep
 from landscape_cli.report.picture.layers import NOTE, RATIO, Bars, bars_of
-from landscape_cli.report.picture.markup import row, table, text
+from landscape_cli.report.picture.markup import row, table, text, titled
 from landscape_cli.report.picture.scale import Scale
 from landscape_cli.report.picture.spectrum import DEEP, UNIT, density_of, extremes, window_of
 from landscape_cli.report.picture.theme import number
@@ -161,7 +161,11 @@ def _side_by_side(name: str, views: Sequence[View]) -> str:
     what, draw = DRAWN[name]
     there = [view for view in views if name in view.profile.sections and view.profile.sections[name].complete]
     parts = zip(there, draw(there) if there else [], strict=True)
-    made = [f"<section><h2>{text(view.section_title(name, what))}</h2>{part}</section>" for view, part in parts if part]
+    made = [
+        f"<section>{titled(view, view.section_title(name, what), len(views) > 1)}</h2>{part}</section>"
+        for view, part in parts
+        if part
+    ]
     return f'<div class="many">{"".join(made)}</div>' if len(made) > 1 else "".join(made)
 
 
