@@ -208,6 +208,15 @@ def test_an_ascent_is_as_high_as_its_rise_and_ends_where_it_is_not_finite() -> N
     assert "<td>box, ε = 0.001</td><td>0.3</td><td>2</td>" in text
 
 
+def test_sections_without_a_finite_number_make_a_page() -> None:
+    nothing, zero = np.full((2, 1), np.nan), np.zeros(4)
+    lost = {"worst_curves": nothing, "worst_adaptive_curves": nothing, "keskar_curves": nothing[None]}
+    text = page([of_section("sharpness", keskar_groups=np.ones((1, 3, 8)), **lost)])
+    assert "<td>nan</td><td></td>" in text
+    assert ascents(text) == [[]] * 6
+    assert page([of_section("gradient", weight_norms=zero)]).count("<td>weights 0</td>") == 4
+
+
 def test_several_runs_have_one_scale_of_eigenvalues() -> None:
     high = of_section("hessian", top=np.array([50.0, 1.0, 0.5]))
     strokes = re.findall(r'<path d="M([\d.]+),\d+ V[^>]*><title>λ1 ', page([of_section("hessian"), high]))
