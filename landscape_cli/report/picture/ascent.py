@@ -26,9 +26,7 @@ def ascent(figure: Figure, views: Sequence[View], theme: Theme) -> None:
         if not curves:
             raise view.lacks("ascents", "landscape scan ... --only sharpness")
     axes = panels(figure, views, SIZE, sharey=True)
-    rises = np.concatenate([curve.ravel() for curves in found for curve in curves.values()])
-    rises = rises[np.isfinite(rises) & (rises > 0)]
-    logarithmic = bool(len(rises)) and rises.max() > 30 * np.median(rises)
+    logarithmic = steep(rises_of(found))
     for panel, curves in zip(axes, found, strict=True):
         _panel(panel, curves, theme, logarithmic)
         panel.yaxis.set_major_formatter(lambda value, _: number(value))
@@ -54,6 +52,18 @@ def curves_of(section: Section) -> dict[str, Floats]:
         size = sizes[i] if isinstance(sizes, list) and i < len(sizes) else "?"
         found[f"box, ε = {size}"] = box
     return {name: curves for name, curves in found.items() if curves is not None}
+
+
+def rises_of(found: Sequence[dict[str, Floats]]) -> Floats:
+    """Every finite rise of all runs."""
+    rises = [curve[np.isfinite(curve)] for curves in found for curve in curves.values()]
+    return np.concatenate([np.zeros(0), *rises])
+
+
+def steep(rises: Floats) -> bool:
+    """They are told apart on a logarithmic scale alone."""
+    rises = rises[rises > 0]
+    return bool(len(rises)) and bool(rises.max() > 30 * np.median(rises))
 
 
 def _panel(panel: Axes, curves: dict[str, Floats], theme: Theme, logarithmic: bool) -> None:

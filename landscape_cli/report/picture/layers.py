@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landscape_cli.analyse.gradient import EXPLODING, VANISHING, gradient_statistics
+from landscape_cli.profile import Floats
 from landscape_cli.report.picture.theme import Theme, number, panels, words
 from landscape_cli.report.picture.view import View, cut
 
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 MOST = 60  # tensors
 ROW = 0.19  # inches
+RATIO = "‖gradient‖ / ‖weights‖ (loss / parameter distance²)"
+NOTE = f"dotted: the median; orange: vanishing (below {VANISHING:g} of it) or exploding (above {EXPLODING:g})"
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,17 @@ class Bars:
         known = np.array([ratio for ratio in self.ratios if np.isfinite(ratio)])
         return float(np.median(known)) if len(known) else float("nan")
 
+    @property
+    def odd(self) -> NDArray[np.bool_]:
+        """Which of them vanish or explode beside the median."""
+        ratios = np.array(self.ratios)
+        return (ratios < VANISHING * self.median) | (ratios > EXPLODING * self.median)
+
+    @property
+    def positive(self) -> Floats:
+        """Those that have a logarithm."""
+        return np.array([ratio for ratio in self.ratios if 0 < ratio < np.inf])
+
 
 def gradient(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     """A bar for each tensor on a log scale; those that vanish or explode beside the median are of another colour."""
@@ -43,7 +58,7 @@ def gradient(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     for panel, bars in zip(axes, found, strict=True):
         _panel(panel, bars, theme)
     left = sum(bars.left_out for bars in found)
-    notes = [f"dotted: the median; orange: vanishing (below {VANISHING:g} of it) or exploding (above {EXPLODING:g})"]
+    notes = [NOTE]
     notes += [f"{left} more tensors are left out, those nearest the median"] if left else []
     words(figure, views, [view.section_title("gradient", "gradient by layer") for view in views], ["; ".join(notes)])
 
@@ -63,24 +78,22 @@ def bars_of(view: View) -> Bars:
 
 
 def _panel(panel: Axes, bars: Bars, theme: Theme) -> None:
-    ratios, median = np.array(bars.ratios), bars.median
-    odd = (ratios < VANISHING * median) | (ratios > EXPLODING * median)
-    positive = ratios[np.isfinite(ratios) & (ratios > 0)]
+    ratios, positive = np.array(bars.ratios), bars.positive
     place = np.arange(len(ratios))
     if len(positive):
         floor = float(positive.min()) / 3
-        colours = [theme.line(1 if o else 0) for o in odd]
+        colours = [theme.line(1 if o else 0) for o in bars.odd]
         shown = np.where(np.isfinite(ratios) & (ratios > 0), ratios, floor)
         panel.barh(place, shown - floor, left=floor, color=colours, height=0.72)
         panel.set(xscale="log", xlim=(floor, float(positive.max()) * 2))
-        panel.axvline(median, color=theme.ink, lw=0.9, ls=":")
+        panel.axvline(bars.median, color=theme.ink, lw=0.9, ls=":")
     for i, ratio in enumerate(bars.ratios):
         if not ratio > 0:
             text = " gradient 0" if ratio == 0 else " weights 0"
             panel.annotate(text, (panel.get_xlim()[0], i), fontsize=7, va="center", color=theme.faint)
     panel.set_yticks(place, labels=bars.names, fontsize=7.5)
     panel.set_ylim(len(ratios) - 0.4, -0.6)
-    panel.set_xlabel("‖gradient‖ / ‖weights‖ (loss / parameter distance², log scale)", fontsize=8.5)
+    panel.set_xlabel(RATIO.replace(")", ", log scale)"), fontsize=8.5)
     panel.xaxis.set_major_formatter(lambda value, _: number(value))
     panel.xaxis.set_minor_formatter(lambda value, _: "")
     panel.grid(True, axis="x")
