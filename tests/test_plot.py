@@ -211,7 +211,7 @@ def test_no_line_is_wider_than_the_terminal(width: int, shape: tuple[int, int]) 
 
 def test_a_caption_names_the_sections_that_are_missing() -> None:
     made = sections()
-    half = {"hessian": made["hessian"], "sharpness": replace(made["sharpness"], complete=False)}
+    half = {"hessian": made["hessian"], "sharpness": replace(made["sharpness"], arrays={})}
     assert "UNFINISHED: without sharpness" in View("run.h5", replace(profile_of(asymmetric()), sections=half)).caption
     assert "UNFINISHED" not in View("run.h5", replace(profile_of(asymmetric()), sections=made)).caption
 
