@@ -102,8 +102,11 @@ function ring(pen, x, y, style) {
   pen.arc(x, y, 11, 0, 7);
   pen.stroke();
 }
-// Some of the axis's own values, evenly: its ends and what lies between.
+// The axis's own values where they are few, else round ones between its ends.
 function spread(values, count) {
   if (values.length <= count) return values;
-  return Array.from({ length: count }, (_, k) => values[Math.round((k * (values.length - 1)) / (count - 1))]);
+  const low = values[0], span = values[values.length - 1] - low, power = 10 ** Math.floor(Math.log10(span / count));
+  const step = [1, 2, 2.5, 5, 10, 20].map((size) => size * power).find((size) => span / size < count);
+  const first = Math.ceil(low / step - 1e-9), last = Math.floor((low + span) / step + 1e-9);
+  return Array.from({ length: last - first + 1 }, (_, k) => Number(((first + k) * step).toPrecision(12)));
 }
