@@ -1,6 +1,7 @@
 # make demo    the main job, offline, on the embedded model and data
 # make test    every test
 # make fast    all but the slow ones
+# make browser a Chromium for the tests of the page, where there is none
 # make bench   the speed of the engine against its peers, side by side; takes half an hour
 # make check   ruff, mypy, README freshness, every test
 PYTHON ?= python3
@@ -10,7 +11,7 @@ READY = $(VENV)/.ready
 # one process a core, one thread each: two threads of one process collapse when anything else runs
 PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-.PHONY: demo test fast lint check readme bench clean
+.PHONY: demo test fast browser lint check readme bench clean
 
 demo: $(READY)
 	$(BIN)/landscape demo
@@ -20,6 +21,9 @@ test: $(READY)
 
 fast: $(READY)
 	$(PYTEST) -m "not slow"
+
+browser: $(READY)
+	bash scripts/browser.sh $(BIN)/python
 
 lint: $(READY)
 	$(BIN)/ruff check .

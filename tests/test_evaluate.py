@@ -19,7 +19,7 @@ from torch.func import functional_call
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.measure.directions import Direction, Plane, make_plane
-from landscape_cli.measure.evaluate import Results, evaluate
+from landscape_cli.measure.evaluate import BLOCK, MOST_PASSES, Results, evaluate, next_passes
 from landscape_cli.measure.losses import make_loss
 from landscape_cli.measure.plan import Plan
 from landscape_cli.measure.problem import Problem, make_problem
@@ -430,6 +430,12 @@ ERRORS: dict[str, Callable[[], BaseException]] = {
     "the model's own": lambda: ValueError("no"),
     "Ctrl-C": lambda: KeyboardInterrupt(),
 }
+
+
+def test_blocks_grow_while_they_are_short_and_shrink_once_a_stop_would_wait() -> None:
+    assert [next_passes(1, 0.0), next_passes(8, 0.0), next_passes(MOST_PASSES, 0.0)] == [2, 16, MOST_PASSES]
+    assert next_passes(4, 0.6 * BLOCK) == 4
+    assert [next_passes(8, 2 * BLOCK), next_passes(1, 2 * BLOCK)] == [4, 1]
 
 
 @pytest.mark.parametrize("kind", ERRORS)

@@ -1,14 +1,11 @@
-"""`landscape plot -o run.html`: what the page holds, and what a browser shows of it."""
+"""`landscape plot -o run.html`: what the page holds; test_page_browser.py has what a browser shows of it."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from shutil import which
 from typing import Any
 
 import numpy as np
@@ -25,7 +22,8 @@ from landscape_cli.report.picture.view import View
 
 KNOWN = ((-1.0, 0.5), LOWEST, (0.75, -0.5))  # on the grid of `asymmetric`: a corner, the lowest point, an edge
 MEGABYTE = 1 << 20
-HESSIAN = {"hessian": sections()["hessian"]}
+SECTIONS = sections()
+HESSIAN = {"hessian": SECTIONS["hessian"]}
 
 
 def held(text: str) -> dict[str, Any]:
@@ -38,6 +36,18 @@ def held(text: str) -> dict[str, Any]:
 
 def with_accuracy(surface: Surface) -> Surface:
     return replace(surface, metrics={"accuracy": 1 / (1 + surface.loss)})
+
+
+def saddle(x: Any, y: Any) -> Any:
+    """Its curvatures are 2 and -0.5 everywhere."""
+    return 3 + x**2 - 0.25 * y**2
+
+
+def of_section(name: str, **arrays: Any) -> View:
+    """A run of this section alone."""
+    section = SECTIONS[name]
+    made = replace(section, arrays={**section.arrays, **arrays})
+    return View("run.h5", Profile("p", Provenance(), profile_of(asymmetric()).centre, {}, {name: made}))
 
 
 def wells(x: Any, y: Any) -> Any:
@@ -120,8 +130,7 @@ def test_a_basin_ends_at_the_saddle_where_it_drains() -> None:
 
 
 def test_a_run_without_a_plane_has_its_spectrum_and_report() -> None:
-    hessian = Profile("p", Provenance(), profile_of(asymmetric()).centre, {}, HESSIAN)
-    text = page([View("run.h5", hessian)])
+    text = page([of_section("hessian")])
     assert held(text) == {"panels": [], "scales": []}
     assert "<svg" in text
     assert "λ1" in text
@@ -144,6 +153,86 @@ def test_every_odd_surface_has_a_page(surface: Surface) -> None:
     assert len(held(page([view_of(surface)]))["panels"]) == 1
 
 
+def test_the_curvature_is_beside_each_loss_and_null_at_the_border() -> None:
+    data = held(page([view_of(surface_of(saddle, "-1:1:5", "-1:1:7"))]))
+    maps = data["panels"][0]["splits"]["train"]["maps"]
+    for name, value in (("lowest", -0.5), ("highest", 2.0), ("share", 0.25)):
+        grid = np.array(maps[name], dtype=np.float64).reshape(5, 7)
+        np.testing.assert_allclose(grid[1:-1, 1:-1], value)
+        assert np.isnan(grid).sum() == 35 - 15
+    assert 0.5 < data["scales"][0]["curvature"] <= 2.0 + 1e-9
+
+
+@pytest.mark.parametrize("shape", [("-1:1:2", "-1:1:9"), ("-1:1:9", None)])
+def test_without_3_x_3_points_there_is_no_choice_of_a_map(shape: tuple[str, str | None]) -> None:
+    surface = surface_of(bowl, *shape) if shape[1] else surface_of(lambda x: x**2 + 0.1, shape[0])
+    text = page([view_of(surface)])
+    assert 'id="map"' not in text
+    assert held(text)["panels"][0]["splits"]["train"]["maps"] == {}
+
+
+@pytest.mark.parametrize("axes", [([0.0], "-1:1:5"), ("-1:1:5", [0.0])])
+def test_a_plane_of_one_row_is_no_surface(axes: tuple[Any, Any]) -> None:
+    text = page([view_of(surface_of(bowl, *axes))])
+    assert 'class="surface"' not in text
+    assert 'id="spin"' not in text
+
+
+def test_bars_are_as_long_as_the_logarithm_of_the_ratio() -> None:
+    text = page([of_section("gradient")])
+    bars = text[text.index('<table class="bars">') :].split("</table>")[0]
+    rows = re.findall(r"<tr><td>([^<]*)</td><td>(.*?)</td><td>([^<]*)</td></tr>", bars)
+    assert [row[2] for row in rows] == ["0.3333", "2", "1e-6", "weights 0"]
+    assert "<b>" not in rows[3][0]
+    wide = [float(re.findall(r"width:([\d.]+)%", row[1])[0]) for row in rows[:3]]
+    floor, top = 1e-6 / 3, 4.0
+    wanted = [100 * np.log(ratio / floor) / np.log(top / floor) for ratio in (1 / 3, 2.0, 1e-6)]
+    np.testing.assert_allclose(wide, wanted, atol=0.06)
+    assert [re.findall(r"--line(\d)", row[1]) for row in rows] == [["0"], ["0"], ["1"], []]
+    assert f"--median:{wide[0]}%" in text
+
+
+def ascents(text: str) -> list[list[tuple[float, float]]]:
+    """The corners of every line of the ascents."""
+    lines = re.findall(r'<path d="([^"HV]*)" fill="none"', text)
+    return [[(float(x), float(y)) for x, y in re.findall(r"([\d.]+),([\d.]+)", line)] for line in lines]
+
+
+def test_an_ascent_is_as_high_as_its_rise_and_ends_where_it_is_not_finite() -> None:
+    text = page([of_section("sharpness", keskar_groups=np.ones((1, 3, 8)))])
+    lines = ascents(text)
+    assert [len(line) for line in lines] == [3, 3, 3, 3, 3, 2]  # adaptive, plain, box: two starts each
+    floor, top = lines[0][0][1], min(y for line in lines for _, y in line)
+    rises = [(floor - y) / (floor - top) for _, y in (*lines[0], *lines[5])]
+    np.testing.assert_allclose(rises, np.array([0.0, 0.1, 0.3, 0.0, 0.2]) / 0.3, atol=1e-3)
+    assert "<td>box, ε = 0.001</td><td>0.3</td><td>2</td>" in text
+
+
+def test_sections_without_a_finite_number_make_a_page() -> None:
+    nothing, zero = np.full((2, 1), np.nan), np.zeros(4)
+    lost = {"worst_curves": nothing, "worst_adaptive_curves": nothing, "keskar_curves": nothing[None]}
+    text = page([of_section("sharpness", keskar_groups=np.ones((1, 3, 8)), **lost)])
+    assert "<td>nan</td><td></td>" in text
+    assert ascents(text) == [[]] * 6
+    assert page([of_section("gradient", weight_norms=zero)]).count("<td>weights 0</td>") == 4
+
+
+def test_several_runs_have_one_scale_of_eigenvalues() -> None:
+    high = of_section("hessian", top=np.array([50.0, 1.0, 0.5]))
+    strokes = re.findall(r'<path d="M([\d.]+),\d+ V[^>]*><title>λ1 ', page([of_section("hessian"), high]))
+    alone = re.findall(r'<path d="M([\d.]+),\d+ V[^>]*><title>λ1 ', page([of_section("hessian")]))
+    assert float(strokes[0]) < 150 < 450 < float(strokes[1])
+    assert float(alone[0]) > 450
+
+
+def test_runs_of_one_checkpoint_are_told_apart_by_their_files() -> None:
+    views = [replace(of_section("hessian"), file=file) for file in ("a.h5", "<b>.h5")]
+    text = page([View(view.file, replace(profile_of(asymmetric()), sections=HESSIAN)) for view in views])
+    headings = [re.sub(r"<[^>]*>", "", heading) for heading in re.findall(r"<h2>(.*?)</h2>", text)]
+    assert sum(heading.startswith("a.h5: ") for heading in headings) == 2
+    assert sum(heading.startswith("&lt;b&gt;.h5: ") for heading in headings) == 2
+
+
 def test_what_a_page_cannot_hold_is_said() -> None:
     with pytest.raises(LandscapeError, match="13 runs"):
         page([view_of(asymmetric())] * 13)
@@ -158,126 +247,3 @@ def test_the_command_writes_the_page(tmp_path: Path, capsys: pytest.CaptureFixtu
     assert held(out.read_text("utf-8"))["panels"]
     assert main(["plot", str(run), "-o", str(out), "--force", "--kind", "tree"]) == 2
     assert "leave out --kind" in capsys.readouterr().err
-
-
-# ---- in a browser: the Chromium that LANDSCAPE_CHROMIUM names, the system's, or Playwright's own
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    sync = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    with sync.sync_playwright() as started:
-        try:
-            found = started.chromium.launch(executable_path=os.environ.get("LANDSCAPE_CHROMIUM") or which("chromium"))
-        except sync.Error as error:
-            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def shown(browser: Any, tmp_path: Path) -> Iterator[Any]:
-    """A function that opens a page from disk, offline; a complaint of the browser or a request fails the test."""
-    context, complaints = browser.new_context(viewport={"width": 1200, "height": 900}, offline=True), []
-    asked: list[str] = []
-    window = context.new_page()
-    window.on("console", lambda message: complaints.append(message.text))
-    window.on("pageerror", lambda error: complaints.append(str(error)))
-    window.on("request", lambda request: asked.append(request.url))
-
-    def opened(*views: View) -> Any:
-        (tmp_path / "run.html").write_text(page(views), "utf-8")
-        window.goto((tmp_path / "run.html").as_uri())
-        return window
-
-    yield opened
-    assert complaints == []
-    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
-    context.close()
-
-
-def two_splits() -> View:
-    return view_of(with_accuracy(asymmetric()), surface_of(lambda x, y: 10 + bowl(x, y), "-1:1:9", "-0.5:0.5:5"))
-
-
-def hover(window: Any, a: float, b: float) -> str:
-    """The read-out with the pointer on a point of `asymmetric`, whose cells' edges are 1.125 and 0.5625 away."""
-    box = window.locator(".map").bounding_box()
-    left, right, top, bottom = 58, 74, 10, 44
-    x = left + (a + 1.125) / 2.25 * (box["width"] - left - right)
-    y = top + (0.625 - b) / 1.25 * (box["height"] - top - bottom)
-    window.locator(".map").hover(position={"x": x, "y": y})
-    return str(window.locator("output").inner_text())
-
-
-@pytest.mark.parametrize("where", KNOWN)
-def test_the_read_out_is_the_point_below_the_pointer(shown: Any, where: tuple[float, float]) -> None:
-    told = hover(shown(two_splits()), *where)
-    number = re.fullmatch(r"a = (\S+), b = (\S+): loss (\S+) ± 0, accuracy (\S+)", told)
-    assert number, told
-    loss = bowl(*where)
-    assert [float(text) for text in number.groups()] == pytest.approx([*where, loss, 1 / (1 + loss)], rel=1e-4)
-
-
-def test_the_split_and_the_scale_switch(shown: Any) -> None:
-    window = shown(two_splits())
-    before = window.locator(".map").screenshot()
-    window.locator("[name=scale]:not(:checked)").check()
-    assert window.locator(".map").screenshot() != before
-    window.locator("#split").select_option("test")
-    assert f"loss {10 + bowl(*LOWEST):.4g}" in hover(window, *LOWEST)
-    assert window.locator(".points:visible").get_attribute("data-split") == "test"
-
-
-def test_the_keyboard_reaches_everything(shown: Any) -> None:
-    window = shown(two_splits())
-    window.locator(".map").focus()
-    for key in ("Home", "ArrowRight", "ArrowRight", "ArrowDown"):
-        window.keyboard.press(key)
-    assert window.locator("output").inner_text().startswith("a = 0.5, b = -0.25:")
-    window.locator(".surface").focus()
-    before = window.locator(".surface").screenshot()
-    window.keyboard.press("ArrowLeft")
-    assert window.locator(".surface").screenshot() != before
-
-
-def test_the_pointer_on_the_surface_moves_the_same_cursor(shown: Any) -> None:
-    window = shown(two_splits())
-    told = set()
-    for x in (0.3, 0.5, 0.7):
-        box = window.locator(".surface").bounding_box()
-        window.locator(".surface").hover(position={"x": box["width"] * x, "y": box["height"] * 0.55})
-        told.add(window.locator("output").inner_text())
-    assert len(told) == 3
-
-
-def test_a_critical_point_is_shown_where_it_is(shown: Any) -> None:
-    window = shown(view_of(surface_of(wells, "-1.2:1.2:49", "-0.8:1:37")))
-    row = window.locator("tr", has_text="minimum").filter(has_text="over").first
-    before = window.locator(".map").screenshot()
-    row.locator("button").press("Enter")
-    assert row.locator("button").get_attribute("aria-pressed") == "true"
-    assert window.locator(".map").screenshot() != before
-    assert re.match(r"a = -0\.(65|7), b = 0\.2:", window.locator("output").inner_text())
-
-
-def test_a_phone_shows_it_all_without_scrolling_sideways(shown: Any) -> None:
-    window = shown(two_splits())
-    window.set_viewport_size({"width": 375, "height": 700})
-    assert window.evaluate("document.documentElement.scrollWidth") <= 375
-
-
-def test_nan_walls_lines_several_runs_and_a_run_without_planes_make_no_error(shown: Any) -> None:
-    surface = asymmetric()
-    loss = surface.loss.copy()
-    loss[0], loss[-1, -1], loss[3, 3] = np.nan, np.inf, 1e30
-    assert "NaN" in hover(shown(view_of(replace(surface, loss=loss))), -1.0, 0.0)
-    assert "infinite" in hover(window := shown(view_of(replace(surface, loss=loss))), 1.0, 0.5)
-    line = view_of(surface_of(lambda x: x**2 + 0.1, "-1:1:9"), surface_of(lambda x: x**2 + 0.2, "-1:1:9"))
-    for views in (
-        [line],
-        [line, two_splits()],
-        [View("run.h5", replace(line.profile, planes={}, sections=HESSIAN))],
-    ):
-        window = shown(*views)
-        assert window.locator("main").inner_text()

@@ -212,6 +212,13 @@ def test_no_line_is_wider_than_the_terminal(width: int, shape: tuple[int, int]) 
         assert max(len(line) for line in text.splitlines()) <= width
 
 
+def test_a_caption_names_the_sections_that_are_missing() -> None:
+    made = sections()
+    half = {"hessian": made["hessian"], "sharpness": replace(made["sharpness"], arrays={})}
+    assert "UNFINISHED: without sharpness" in View("run.h5", replace(profile_of(asymmetric()), sections=half)).caption
+    assert "UNFINISHED" not in View("run.h5", replace(profile_of(asymmetric()), sections=made)).caption
+
+
 def test_nan_infinity_and_unmeasured_points_are_seen_in_the_terminal() -> None:
     surface = asymmetric()
     loss, measured = surface.loss.copy(), surface.measured.copy()
@@ -223,6 +230,7 @@ def test_nan_infinity_and_unmeasured_points_are_seen_in_the_terminal() -> None:
     assert "? NaN" in text
     assert "^ above" in text
     assert "UNFINISHED: 44 of 45 points" in text
+    assert "without" not in text
 
 
 def test_a_curve_of_braille_rises_from_its_lowest_point() -> None:

@@ -695,10 +695,15 @@ class Leaving(net.Net):
 """
 
 
-def test_a_model_that_takes_small_batches_only_is_measured_in_them(home: Path, capsys: Capture) -> None:
+def test_a_model_that_takes_small_batches_only_is_measured_in_them(home: Path) -> None:
     (home / "greedy.py").write_text(GREEDY)
-    assert "memory" in refused(capsys, 2, "job.toml", "-o", "run.h5", "--model=greedy.py:Greedy")
-    assert scan("job.toml", "-o", "run.h5", "--model=greedy.py:Greedy", "--batch-size", "8") == 0
+    assert scan("job.toml", "-o", "run.h5", "--model=greedy.py:Greedy") == 0
+    assert store.load("run.h5").provenance.plan["batch"] <= 8
+
+
+def test_a_model_that_takes_not_even_one_sample_is_refused(home: Path, capsys: Capture) -> None:
+    (home / "greedy.py").write_text(GREEDY.replace("len(x) > 8", "len(x) > 0"))
+    assert "out of memory" in refused(capsys, 2, "job.toml", "-o", "run.h5", "--model=greedy.py:Greedy")
 
 
 def test_a_forward_that_leaves_is_an_error_and_not_an_exit_code(home: Path, capsys: Capture) -> None:

@@ -306,7 +306,7 @@ def test_a_job_becomes_a_problem_that_stands_at_its_checkpoint(tmp_path: Path) -
     job = job_of(tmp_path)
     loaded = load_problem(job, {})
     weights = torch.load(tmp_path / "net.pt", weights_only=True)
-    assert all(torch.equal(loaded.problem.centre[name], weights[name]) for name in weights)
+    assert all(torch.equal(loaded.problem.centre[name].cpu(), weights[name]) for name in weights)
     expected = F.cross_entropy(F.linear(pairs()[0], weights["weight"], weights["bias"]), pairs()[1]).item()
     assert measure_centre(loaded.problem, plan_of())["val"].loss == pytest.approx(expected, rel=1e-6)
     assert [plane.name for plane in load_planes(job, loaded, {})] == ["main"]

@@ -7,6 +7,7 @@ over fixed groups of samples in a fixed order, so that the batch split changes n
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,7 +22,8 @@ from landscape_cli.measure.problem import Problem
 from landscape_cli.measure.strategies import prepare
 from landscape_cli.profile import Floats
 
-PASSES = {"cuda": 16}  # per block, where a transfer waits for all that was queued; elsewhere 1
+MOST_PASSES = 16  # per block on a GPU, where a transfer waits for all that was queued; elsewhere 1
+BLOCK = 0.25  # seconds of a block: a stop and the progress bar wait for its end
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,23 @@ def _blocks(
 ) -> Iterator[Block]:
     """The blocks from `start` on, under one plan."""
     measure, names = prepare(problem, directions, batchnorm, plan), list(problem.loss.metrics)
-    size = plan.points_per_pass * PASSES.get(problem.device.type, 1)
-    for first in range(start, len(coordinates), size):
-        stop = min(first + size, len(coordinates))
-        tables = measure(coordinates[first:stop])
-        yield Block(first, stop, {split: _results(table.cpu(), names) for split, table in tables.items()}, plan)
+    passes = 1
+    while start < len(coordinates):
+        began = time.perf_counter()
+        stop = min(start + passes * plan.points_per_pass, len(coordinates))
+        tables = measure(coordinates[start:stop])
+        results = {split: _results(table.cpu(), names) for split, table in tables.items()}
+        if problem.device.type == "cuda":
+            passes = next_passes(passes, time.perf_counter() - began)
+        yield Block(start, stop, results, plan)
+        start = stop
+
+
+def next_passes(passes: int, seconds: float) -> int:
+    """How many passes the block after one of `passes` passes and `seconds` takes: more while blocks are short."""
+    if seconds > BLOCK:
+        return max(1, passes // 2)
+    return min(2 * passes, MOST_PASSES) if seconds < BLOCK / 2 else passes
 
 
 def _results(table: Tensor, metrics: list[str]) -> Results:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.autograd.forward_ad as forward_ad
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from landscape_cli.measure import data
@@ -138,9 +138,16 @@ class Objective:
     @contextlib.contextmanager
     def differentiating(self) -> Iterator[None]:
         """Gradients on, and kernels that have a second derivative."""
-        off = native_kernels() if ROUTES[self.route].native else contextlib.nullcontext()
+        native = ROUTES[self.route].native or self._recurrent_on_gpu
+        off = native_kernels() if native else contextlib.nullcontext()
         with self.problem.measuring(), torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), off:
             yield
+
+    @property
+    def _recurrent_on_gpu(self) -> bool:
+        """cuDNN's recurrent layers have no gradient in eval mode, and no second derivative at all."""
+        modules = self.problem.model.modules()
+        return self.problem.device.type == "cuda" and any(isinstance(module, nn.RNNBase) for module in modules)
 
     def unflat(self, vector: Tensor) -> list[Tensor]:
         """Views of a flat vector in the shapes of the parameters."""
@@ -151,13 +158,16 @@ class Objective:
 
 @contextlib.contextmanager
 def native_kernels() -> Iterator[None]:
-    """PyTorch's own kernels in place of oneDNN's."""
-    before = torch.backends.mkldnn.enabled  # its flags() would warn of what it does not change
-    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    """PyTorch's own kernels in place of oneDNN's and cuDNN's."""
+    libraries: tuple[Any, ...] = (torch.backends.mkldnn, torch.backends.cudnn)
+    before = [library.enabled for library in libraries]  # their flags() would change, or warn of, other things
+    for library in libraries:
+        library.enabled = False
     try:
         yield
     finally:
-        torch.backends.mkldnn.enabled = before
+        for library, enabled in zip(libraries, before, strict=True):
+            library.enabled = enabled
 
 
 def flat(tensors: list[Tensor]) -> Tensor:

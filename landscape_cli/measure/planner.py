@@ -28,8 +28,9 @@ from landscape_cli.measure.strategies import MANY, STRATEGIES, Measure, mover, p
 from landscape_cli.profile import Floats, agree
 from landscape_cli.settings import RunSettings
 
-ACTIVATION_BYTES = 8 << 20  # of the largest activation of a batch; above 32 MB the CPU page-faults on each
-STACKED_BYTES = 16 << 20  # of the same over all points of a pass, when many are measured in one
+# Of the largest activation of a batch: above 32 MB the CPU page-faults on each, and a GPU with less waits for launches.
+ACTIVATION_BYTES = {"cpu": 8 << 20, "cuda": 64 << 20}
+STACKED_BYTES = {"cpu": 16 << 20, "cuda": 1 << 30}  # of the same over all points of a pass that takes many
 BATCH_CAP = 4096
 SHORT = 10.0  # seconds of a run that are not worth timing candidates for
 SHARE = 0.03  # of the run that the timing may take, by the best candidate so far
@@ -41,7 +42,7 @@ CHECKED = 64  # samples on which a candidate must agree with a plain pass
 TRIAL = 0.03  # seconds that one timed pass should take
 BATCHES_TIMED = 4  # of samples at least, of many points: stacking their weights takes its time but once in a pass
 ALIKE = 1.05  # times as slow is as fast: timings of a few passes say no more
-POINTS = {"cpu": (64, 32, 16, 8), "cuda": (256, 1024, 64, 16)}  # per pass that takes many, the best guess first
+POINTS = {"cpu": (64, 32, 16, 8), "cuda": (1024, 256, 64, 16)}  # per pass that takes many, the best guess first
 BATCHES = {"cpu": (8, 16, 32, 64, 125, 250, 600), "cuda": (256, 1024, 4096)}
 
 
@@ -179,7 +180,8 @@ class Bench:
         return self.problem.device.type == "cpu"
 
     def _batch(self, points: int) -> int:
-        room = ACTIVATION_BYTES if points == 1 else STACKED_BYTES // points
+        kind = _kind(self.problem)
+        room = ACTIVATION_BYTES[kind] if points == 1 else STACKED_BYTES[kind] // points
         fitting = room // max(1, activation_bytes(self.problem))
         return max(1, min(max(fitting, 16), _most(self.problem), BATCH_CAP))
 
@@ -298,8 +300,9 @@ def in_place_plan(problem: Problem) -> Plan:
 
 
 def _in_place(problem: Problem) -> Plan:
-    """Weights in place, one point per pass; as many samples as keep the largest activation at 8 MB."""
-    wanted = problem.run.batch_size or min(BATCH_CAP, ACTIVATION_BYTES // max(1, activation_bytes(problem)))
+    """Weights in place, one point per pass; as many samples as keep the largest activation small."""
+    fitting = ACTIVATION_BYTES[_kind(problem)] // max(1, activation_bytes(problem))
+    wanted = problem.run.batch_size or min(BATCH_CAP, fitting)
     return Plan("in place", max(1, min(wanted, _most(problem))), 1, torch.get_num_threads())
 
 

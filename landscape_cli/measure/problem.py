@@ -20,7 +20,7 @@ from landscape_cli.measure import data
 from landscape_cli.measure.data import Inputs, Split
 from landscape_cli.measure.filters import matches
 from landscape_cli.measure.losses import CLASS_LOSSES, Loss, class_dim
-from landscape_cli.measure.model import DTYPES, attributes_kept, cast, check_model, forward_of
+from landscape_cli.measure.model import DTYPES, attributes_kept, cast, check_model, forward_of, out_of_memory
 from landscape_cli.measure.optimiser import Adam
 from landscape_cli.measure.usercode import combined
 from landscape_cli.settings import DataSettings, LossSettings, ModelSettings, RunSettings
@@ -143,7 +143,7 @@ def make_problem(
         run or RunSettings(),
     )  # fmt: skip
     with problem.measuring():
-        hasty = [_probe(problem, split, min(PROBE, problem.run.batch_size or PROBE)) for split in made.values()]
+        hasty = [_probe(problem, split) for split in made.values()]
     return replace(problem, copies=any(hasty))
 
 
@@ -216,7 +216,19 @@ PIECE = 1 << 22  # values that are held in float64 at a time
 PROBE = 64  # samples of the pass that looks whether everything fits together
 
 
-def _probe(problem: Problem, split: Split, count: int) -> bool:
+def _probe(problem: Problem, split: Split) -> bool:
+    """`_probe_with` as many samples as fit."""
+    count = min(PROBE, problem.run.batch_size or PROBE)
+    while True:
+        try:
+            return _probe_with(problem, split, count)
+        except (RuntimeError, MemoryError) as error:
+            if not out_of_memory(error) or count == 1:
+                raise
+        count //= 2
+
+
+def _probe_with(problem: Problem, split: Split, count: int) -> bool:
     """One small batch, twice: does the model take it, are the labels in range, is the answer the same?
 
     Returns whether the model changes its inputs in place.

@@ -21,7 +21,7 @@ from landscape_cli.measure.losses import Loss, make_loss
 from landscape_cli.measure.model import DTYPES, device_named, memory_named, place
 from landscape_cli.measure.optimiser import adam_in
 from landscape_cli.measure.plan import Plan
-from landscape_cli.measure.problem import PROBE, Problem, make_problem, plain_loss
+from landscape_cli.measure.problem import Problem, make_problem, plain_loss
 from landscape_cli.measure.usercode import UserCode
 from landscape_cli.profile import Centre, Floats, PlaneRecord, agree, empty_surface
 from landscape_cli.settings import Job
@@ -66,7 +66,7 @@ def load_problem(job: Job, readers: Readers) -> Loaded:
     code = {"model": usercode.combined({"source": factory.sha256, "args": args})}
     samples = {name: (*load_samples(job, name, readers), settings) for name, settings in job.data.items()}
     loss = load_loss(job)
-    with memory_named(job.run.batch_size or PROBE):
+    with memory_named(1):
         problem = make_problem(model, samples, loss, job.model, device, job.run.dtype, code, job.run)
     problem = replace(problem, adam=adam)
     files = {f"{FILE}checkpoint": sha256, f"{FILE}factory": factory.sha256}

@@ -63,7 +63,7 @@ def heading(run: Run) -> str:
     moved = f"{facts.get('selected', '?')} of {facts.get('parameters', '?')} parameters moved{frozen}"
     done, asked = run.profile.done
     missing = "".join(f", without {name}" for name, section in run.profile.sections.items() if not section.complete)
-    points = f", {done / asked:.1%} of the points" if asked else ""
+    points = f", {done / asked:.1%} of the points" if done < asked else ""
     share = "" if run.profile.complete else f" — UNFINISHED{points}{missing}"
     return plain(f"{run.file}: {moved}, {provenance.dtype} on {provenance.device}{share}")
 

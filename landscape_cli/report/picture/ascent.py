@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SIZE = (7.4, 4.6)
+STEP = "ascent step (0: the checkpoint, or a random point of the border)"
 
 
 def ascent(figure: Figure, views: Sequence[View], theme: Theme) -> None:
@@ -26,9 +27,8 @@ def ascent(figure: Figure, views: Sequence[View], theme: Theme) -> None:
         if not curves:
             raise view.lacks("ascents", "landscape scan ... --only sharpness")
     axes = panels(figure, views, SIZE, sharey=True)
-    steps = np.concatenate([curve[:, 1:].ravel() for curves in found for curve in curves.values()])
-    rises = steps[np.isfinite(steps) & (steps > 0)]
-    least = float(f"{rises.min():.1g}") if len(rises) and rises.max() > 30 * np.median(rises) else None
+    climbed = rises_of([{name: curve[:, 1:] for name, curve in curves.items()} for curves in found])
+    least = float(f"{climbed[climbed > 0].min():.1g}") if steep(climbed) else None
     for panel, curves in zip(axes, found, strict=True):
         _panel(panel, curves, theme)
         if least is not None:
@@ -58,6 +58,18 @@ def curves_of(section: Section) -> dict[str, Floats]:
     return {cut(name): curves for name, curves in found.items() if curves is not None}
 
 
+def rises_of(found: Sequence[dict[str, Floats]]) -> Floats:
+    """Every finite rise of all runs."""
+    rises = [curve[np.isfinite(curve)] for curves in found for curve in curves.values()]
+    return np.concatenate([np.zeros(0), *rises])
+
+
+def steep(rises: Floats) -> bool:
+    """They are told apart on a logarithmic scale alone."""
+    rises = rises[rises > 0]
+    return bool(len(rises)) and bool(rises.max() > 30 * np.median(rises))
+
+
 def _panel(panel: Axes, curves: dict[str, Floats], theme: Theme) -> None:
     for i, (name, starts) in enumerate(curves.items()):
         style: dict[str, Any] = {"color": theme.line(i), "lw": 1.5, "alpha": 0.9, "ls": ("-", "--", "-.", ":")[i % 4]}
@@ -68,5 +80,5 @@ def _panel(panel: Axes, curves: dict[str, Floats], theme: Theme) -> None:
         best = np.unravel_index(int(np.argmax(np.nan_to_num(starts, nan=-np.inf, posinf=-np.inf))), starts.shape)
         panel.scatter(best[1], starts[best], color=theme.line(i), s=28, zorder=5)
     panel.xaxis.get_major_locator().set_params(integer=True)
-    panel.set_xlabel("ascent step (0: the checkpoint, or a random point of the border)")
+    panel.set_xlabel(STEP)
     panel.grid(True)

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landscape_cli.analyse.gradient import EXPLODING, VANISHING, gradient_statistics
+from landscape_cli.profile import Floats
 from landscape_cli.report.picture.theme import Theme, number, panels, words
 from landscape_cli.report.picture.view import View, cut
 
@@ -18,6 +20,9 @@ if TYPE_CHECKING:
 
 MOST = 60  # tensors
 ROW = 0.19  # inches
+RATIO = "‖gradient‖ / ‖weights‖ (loss / parameter distance²)"
+ODD = f"vanishing (below {VANISHING:g} of it) or exploding (above {EXPLODING:g})"
+NOTE = f"dotted: the median; orange: {ODD}"
 
 
 @dataclass(frozen=True)
@@ -32,8 +37,18 @@ class Bars:
     @property
     def base(self) -> float:
         """Where the bars begin: the median, or the least that a logarithm has where that is 0; NaN where none is."""
-        positive = [ratio for ratio in self.ratios if 0 < ratio < np.inf]
-        return self.median if self.median > 0 else min(positive, default=float("nan"))
+        return self.median if self.median > 0 else min(self.positive, default=float("nan"))
+
+    @property
+    def odd(self) -> NDArray[np.bool_]:
+        """Which of them vanish or explode beside the median."""
+        ratios = np.array(self.ratios)
+        return (ratios < VANISHING * self.median) | (ratios > EXPLODING * self.median)
+
+    @property
+    def positive(self) -> Floats:
+        """Those that have a logarithm."""
+        return np.array([ratio for ratio in self.ratios if 0 < ratio < np.inf])
 
 
 def gradient(figure: Figure, views: Sequence[View], theme: Theme) -> None:
@@ -45,8 +60,7 @@ def gradient(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     for panel, bars in zip(axes, found, strict=True):
         _panel(panel, bars, theme, (min(known) / 1.6, max(known) * 1.6))
     left = sum(bars.left_out for bars in found)
-    odd = f"vanishing (below {VANISHING:g} of it) or exploding (above {EXPLODING:g})"
-    notes = [f"bars begin at the median; orange, hatched: {odd}"]
+    notes = [f"bars begin at the median; orange, hatched: {ODD}"]
     notes += [f"{left} more tensors are left out, those nearest the median"] if left else []
     words(figure, views, [view.section_title("gradient", "gradient by layer") for view in views], ["; ".join(notes)])
 
@@ -68,14 +82,13 @@ def bars_of(view: View) -> Bars:
 
 def _panel(panel: Axes, bars: Bars, theme: Theme, ends: tuple[float, float]) -> None:
     ratios, base = np.array(bars.ratios), bars.base
-    odd = (ratios < VANISHING * bars.median) | (ratios > EXPLODING * bars.median)
     place = np.arange(len(ratios))
     panel.set(xscale="log", xlim=ends)
     if base > 0:
         reach = np.where(np.isfinite(ratios) & (ratios > 0), ratios, base) - base
         style: dict[str, Any] = {
-            "color": [theme.line(int(o)) for o in odd],
-            "hatch": ["////" if o else "" for o in odd],
+            "color": [theme.line(int(o)) for o in bars.odd],
+            "hatch": ["////" if o else "" for o in bars.odd],
         }
         panel.barh(place, reach, left=base, height=0.72, edgecolor=theme.page, lw=0, **style)
         panel.axvline(base, color=theme.ink, lw=0.9)
@@ -85,7 +98,7 @@ def _panel(panel: Axes, bars: Bars, theme: Theme, ends: tuple[float, float]) -> 
             panel.annotate(text, (panel.get_xlim()[0], i), fontsize=7, va="center", color=theme.faint)
     panel.set_yticks(place, labels=bars.names, fontsize=7.5)
     panel.set_ylim(len(ratios) - 0.4, -0.6)
-    panel.set_xlabel("‖gradient‖ / ‖weights‖ (loss / parameter distance², log scale)", fontsize=8.5)
+    panel.set_xlabel(RATIO.replace(")", ", log scale)"), fontsize=8.5)
     panel.xaxis.set_major_formatter(lambda value, _: number(value))
     panel.xaxis.set_minor_formatter(lambda value, _: "")
     panel.grid(True, axis="x")

@@ -7,7 +7,7 @@ function drawAll() {
   for (const panel of panels) panel.draw();
 }
 
-const split = document.getElementById("split"), spin = document.getElementById("spin");
+const [split, map, spin] = ["split", "map", "spin"].map((id) => document.getElementById(id));
 if (split) {
   state.split = split.value;
   state.log = data.scales[0].first === "log";
@@ -22,17 +22,25 @@ if (split) {
   });
   new ResizeObserver(drawAll).observe(document.querySelector("main"));
 }
+if (map) {
+  state.map = map.value;
+  map.addEventListener("change", () => { state.map = map.value; drawAll(); });
+}
 if (spin) {
-  let on = false;
+  let on = false, waiting = 0;
+  const turning = panels.filter((panel) => panel.surface);
   const turn = () => {
-    if (!on) return;
-    for (const panel of panels) if (panel.surface) panel.turn(calm.matches ? 0 : 0.01, 0);
-    requestAnimationFrame(turn);
+    for (const panel of turning) {
+      panel.turning = on;
+      panel.turn(on ? 0.01 : 0, 0);
+    }
+    if (on) waiting = requestAnimationFrame(turn);
   };
   spin.disabled = calm.matches;
   spin.addEventListener("click", () => {
     on = !on;
     spin.setAttribute("aria-pressed", on);
+    cancelAnimationFrame(waiting);
     turn();
   });
 }

@@ -11,14 +11,16 @@ from importlib.resources import files
 
 from landscape_cli.analyse.statistics import statistics
 from landscape_cli.errors import LandscapeError
-from landscape_cli.report.numbers import plain
 from landscape_cli.report.picture.kinds import default_kind
+from landscape_cli.report.picture.markup import text, titled
 from landscape_cli.report.picture.page_data import Panel, as_json, document, panels_of
-from landscape_cli.report.picture.page_parts import critical, provenance, report, spectrum_svg
+from landscape_cli.report.picture.page_parts import critical, provenance, report
+from landscape_cli.report.picture.page_sections import sections
 from landscape_cli.report.picture.theme import MOST
 from landscape_cli.report.picture.view import View
 from landscape_cli.report.run import Run
 
+MAPS = {"loss": "loss", "lowest": "lowest curvature", "highest": "highest curvature", "share": "negative curvature"}
 SCRIPTS = ("page_tools.js", "page_chart.js", "page_panel.js", "page.js")  # one after the other, in one scope
 
 
@@ -40,12 +42,12 @@ def page(views: Sequence[View], dark: bool = False) -> str:
         {
             "theme": ' data-theme="dark"' if dark else "",
             "hash": f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
-            "title": _text(", ".join(dict.fromkeys(view.name for view in views))),
+            "title": text(", ".join(dict.fromkeys(view.name for view in views))),
             "style": _resource("page.css"),
             "captions": "\n".join(f"<p>{_caption(view, len(views) > 1)}</p>" for view in views),
             "controls": _controls(panels),
             "panels": _panels(panels, len(views) > 1),
-            "spectra": "\n".join(_spectrum(view) for view in views),
+            "sections": sections(views),
             "reports": "\n".join(report(run) for run in runs),
             "provenance": "\n".join(provenance(view) for view in views),
             "data": as_json(document(panels)),
@@ -63,12 +65,8 @@ def _filled(template: str, parts: Mapping[str, str]) -> str:
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], template)
 
 
-def _text(text: str) -> str:
-    return escape(plain(text))
-
-
 def _caption(view: View, named: bool) -> str:
-    return _text(f"{view.file}: {view.caption}" if named else view.caption)
+    return text(f"{view.file}: {view.caption}" if named else view.caption)
 
 
 def _controls(panels: Sequence[Panel]) -> str:
@@ -76,45 +74,39 @@ def _controls(panels: Sequence[Panel]) -> str:
     if not panels:
         return ""
     splits = dict.fromkeys(split for panel in panels for split in panel.view.surfaces)
-    options = "".join(f"<option>{_text(split)}</option>" for split in splits)
+    options = "".join(f'<option value="{escape(split)}">{text(split)}</option>' for split in splits)
     scales = "".join(
         f'<label><input type="radio" name="scale" value="{value}"> {told}</label>'
         for value, told in (("log", "logarithmic"), ("linear", "linear"))
     )
+    maps = "".join(f'<option value="{value}">{told}</option>' for value, told in MAPS.items())
+    maps = f'<label>Map <select id="map">{maps}</select></label>' if any(panel.maps for panel in panels) else ""
     spin = '<button id="spin" type="button" aria-pressed="false">Rotate</button>'
-    flat = all(panel.view.record.surface.y is None for panel in panels)
+    turns = not all(panel.thin for panel in panels)
     return (
         f'<div class="controls"><fieldset><legend>Loss scale&nbsp;</legend>{scales}</fieldset>'
-        f'<label>Split <select id="split">{options}</select></label>{"" if flat else spin}</div>'
+        f'<label>Split <select id="split">{options}</select></label>{maps}{spin if turns else ""}</div>'
     )
 
 
 def _panels(panels: Sequence[Panel], many: bool) -> str:
-    made = "\n".join(_panel(panel, i) for i, panel in enumerate(panels))
+    made = "\n".join(_panel(panel, i, many) for i, panel in enumerate(panels))
     return f'<div class="many">{made}</div>' if many else made
 
 
-def _panel(panel: Panel, i: int) -> str:
-    record = panel.view.record
-    flat = record.surface.y is None
+def _panel(panel: Panel, i: int, many: bool) -> str:
+    record, flat = panel.view.record, panel.view.record.surface.y is None
+    title = titled(panel.view, f"{panel.view.name} · plane {record.name}", many)
     help_map = "Arrow keys move the cursor, with Shift by five points; Home is the checkpoint."
-    surface = "" if flat else (
+    surface = "" if panel.thin else (
         '<canvas class="surface" tabindex="0" role="application" '
         'aria-label="Surface of the loss. Arrow keys turn it."></canvas>'
     )  # fmt: skip
     names = [f"{'ab'[axis]} along {panel.view.label(axis)}" for axis in range(1 if flat else 2)]
     return (
-        f'<section class="panel" data-panel="{i}"><h2>{_text(f"{panel.view.name} · plane {record.name}")} '
-        f'· <span class="shown"></span></h2><p class="note">{"; ".join(map(_text, names))}</p>'
+        f'<section class="panel" data-panel="{i}">{title} · <span class="shown"></span></h2>'
+        f'<p class="note">{"; ".join(map(text, names))}<span class="mapped"></span></p>'
         f'<div class="views">{surface}<canvas class="map" tabindex="0" role="application" '
         f'aria-label="{"Curve" if flat else "Contours"} of the loss. {help_map}"></canvas></div>'
         f'<output aria-live="polite"></output>{critical(panel)}</section>'
     )
-
-
-def _spectrum(view: View) -> str:
-    held = view.profile.sections.get("hessian")
-    if held is None or not held.complete:
-        return ""
-    title = _text(view.section_title("hessian", "Hessian spectrum"))
-    return f"<section><h2>{title}</h2>{spectrum_svg(held)}</section>"

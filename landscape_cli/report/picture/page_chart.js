@@ -1,7 +1,7 @@
 // A plane or a line: its grid, its cursor, and its map with contours.
 class Chart {
   constructor(element, held) {
-    Object.assign(this, { element, held, yaw: -0.6, pitch: 0.55, marked: null, base: null });
+    Object.assign(this, { element, held, yaw: -0.6, pitch: 0.55, marked: null, turning: false, kept: new Map() });
     this.line = held.y === null;
     this.ny = this.line ? 1 : held.y.length;
     this.cursor = [nearest(held.x, 0), this.line ? 0 : nearest(held.y, 0)];
@@ -13,6 +13,8 @@ class Chart {
   get name() { return state.split in this.held.splits ? state.split : Object.keys(this.held.splits)[0]; }
   get split() { return this.held.splits[this.name]; }
   get scale() { return data.scales[this.held.scale][state.log ? "log" : "linear"]; }
+  // The curvatures that the map shows, or none where it shows the loss.
+  get curved() { return this.split.maps[state.map]; }
   at(i, j) { return i * this.ny + j; }
 
   raised(loss) {
@@ -34,20 +36,24 @@ class Chart {
     if (split.status[k] !== "o") return `${where}: loss ${SAID[split.status[k]]}`;
     const metrics = Object.entries(split.metrics).map(([name, values]) =>
       `, ${name} ${values[k] === null ? "none" : number(values[k])}`);
-    return `${where}: loss ${number(split.loss[k])}${error === null ? "" : ` ± ${Number(error.toPrecision(2))}`}${metrics.join("")}`;
+    const curved = this.curved ? `, ${CURVED[state.map][0]} ${this.curved[k] === null ? "none" : number(this.curved[k])}` : "";
+    return `${where}: loss ${number(split.loss[k])}${error === null ? "" : ` ± ${Number(error.toPrecision(2))}`}${metrics.join("")}${curved}`;
   }
 
   draw() {
     this.element.querySelector(".shown").textContent = this.name;
+    this.element.querySelector(".mapped").textContent = this.curved
+      ? `; the map shows ${CURVED[state.map][1]}, hatched where the 3 × 3 points around are not all numbers` : "";
     for (const part of this.element.querySelectorAll(".points")) part.hidden = part.dataset.split !== this.name;
     this.high = this.heights();
     this.basin = this.flooded();
-    this.base = null;
+    this.kept.clear();
     this.redraw();
   }
   redraw() {
     this.output.textContent = this.told();
-    if (this.line) this.drawCurve(); else { this.drawMap(); this.drawSurface(); }
+    if (this.line) this.drawCurve(); else this.drawMap();
+    if (this.surface) this.drawSurface();
   }
 
   // Where x and y are on the map, in CSS pixels; BOX is its margin.
@@ -63,20 +69,28 @@ class Chart {
 
   drawMap() {
     const { pen, wide, high } = prepared(this.map), frame = this.frame(wide, high);
-    if (!this.base || this.base.width !== this.map.width || this.base.height !== this.map.height) {
+    this.below(this.map, pen, () => {
       this.cells(pen, frame);
       this.contours(pen, frame);
       this.axes(pen, frame, wide);
       this.bar(pen, frame, wide);
-      this.base = document.createElement("canvas");
-      [this.base.width, this.base.height] = [this.map.width, this.map.height];
-      this.base.getContext("2d").drawImage(this.map, 0, 0);
-    } else {
-      pen.drawImage(this.base, 0, 0, wide, high);
-    }
-    this.marks(pen, (x, y) => [frame.x(x), frame.y(y)]);
+      for (const [, mark] of this.marks((x, y) => [frame.x(x), frame.y(y)])) mark(pen);
+    });
     const [x, y] = [frame.x(this.held.x[this.cursor[0]]), frame.y(this.held.y[this.cursor[1]])];
     this.stroke(pen, [[[x, BOX.top], [x, frame.bottom]], [[BOX.left, y], [frame.right, y]]], "#fff", "#000");
+  }
+  // What lies below the cursor is drawn once and kept, until something else than the cursor changes.
+  below(canvas, pen, draw) {
+    const kept = this.kept.get(canvas);
+    if (kept && kept.width === canvas.width && kept.height === canvas.height) {
+      pen.drawImage(kept, 0, 0, canvas.clientWidth, canvas.clientHeight);
+      return;
+    }
+    draw();
+    const copy = document.createElement("canvas");
+    [copy.width, copy.height] = [canvas.width, canvas.height];
+    copy.getContext("2d").drawImage(canvas, 0, 0);
+    this.kept.set(canvas, copy);
   }
   stroke(pen, lines, ...colours) {
     colours.forEach((style, k) => {
@@ -92,13 +106,26 @@ class Chart {
     for (let i = 0; i < this.held.x.length; i++) {
       const [left, right] = [frame.x(frame.ex[i]), frame.x(frame.ex[i + 1])].map(snapped);
       for (let j = 0; j < this.ny; j++) {
-        const height = this.high[this.at(i, j)], top = snapped(frame.y(frame.ey[j + 1]));
+        const k = this.at(i, j), top = snapped(frame.y(frame.ey[j + 1])), shade = this.shade(k);
         const box = [left, top, right - left, snapped(frame.y(frame.ey[j])) - top];
-        pen.fillStyle = height > 1 ? theme.edge : Number.isNaN(height) ? theme.page : colour(height);
+        pen.fillStyle = shade ?? (this.high[k] > 1 ? theme.edge : theme.page);
         pen.fillRect(...box);
-        if (!(height <= 1) && this.split.status[this.at(i, j)] !== "u") { pen.fillStyle = hatch; pen.fillRect(...box); }
+        if (shade === null && this.split.status[k] !== "u") { pen.fillStyle = hatch; pen.fillRect(...box); }
       }
     }
+  }
+  // A cell's colour; null where it has no number, or none on the scale.
+  shade(k) {
+    if (!this.curved) return this.high[k] <= 1 ? colour(this.high[k]) : null;
+    return this.curved[k] === null ? null : this.key().shade(this.key().height(this.curved[k]));
+  }
+  // The colours and ticks of what the map shows.
+  key() {
+    if (!this.curved) return { shade: colour, ticks: this.scale.ticks, height: (loss) => this.height(loss) };
+    if (state.map === "share") return { shade: colour, ticks: [0, 0.25, 0.5, 0.75, 1], height: (share) => share };
+    const limit = data.scales[this.held.scale].curvature;
+    return { shade: signed, height: (value) => 0.5 + 0.5 * (value / limit),
+      ticks: [-1, -0.5, 0, 0.5, 1].map((t) => Number((t * limit).toPrecision(2))) };
   }
   hatch(pen) {
     const tile = document.createElement("canvas");
@@ -112,7 +139,7 @@ class Chart {
   }
   // Marching squares; a cell with a corner that is no number has no lines.
   contours(pen, frame) {
-    pen.strokeStyle = "rgba(255, 255, 255, 0.6)";
+    pen.strokeStyle = this.curved && state.map !== "share" ? "rgba(0, 0, 0, 0.3)" : "rgba(255, 255, 255, 0.6)";
     pen.lineWidth = 0.8;
     pen.beginPath();
     const { x, y } = this.held;
@@ -142,45 +169,36 @@ class Chart {
     }
   }
   bar(pen, frame, wide) {
-    const [left, top, high] = [wide - BOX.right + 10, BOX.top + 16, frame.bottom - BOX.top - 16];
+    const [left, top, high] = [wide - BOX.right + 10, BOX.top + 16, frame.bottom - BOX.top - 16], key = this.key();
     for (let k = 0; k < 64; k++) {
-      pen.fillStyle = colour(1 - k / 63);
+      pen.fillStyle = key.shade(1 - k / 63);
       pen.fillRect(left, top + (k / 64) * high, 10, high / 64 + 0.5);
     }
     pen.fillStyle = theme.ink;
     pen.textAlign = "left";
     let last = Infinity;
-    for (const value of this.scale.ticks) {
-      const y = top + (1 - this.height(value)) * high;
+    for (const value of key.ticks) {
+      const y = top + (1 - key.height(value)) * high;
       if (last - y > 12) { pen.fillText(tick(value), left + 14, y + 4); last = y; }
     }
-    if (this.scale.clipped) pen.fillText(`▨ > ${tick(this.scale.high)}`, left - 6, BOX.top + 8);
+    if (this.scale.clipped && !this.curved) pen.fillText(`▨ > ${tick(this.scale.high)}`, left - 6, BOX.top + 8);
   }
 
-  // The critical points, the basin of the one that is marked, and where it drains.
-  marks(pen, place) {
-    if (this.basin) {
-      pen.fillStyle = "rgba(255, 255, 255, 0.85)";
-      for (const k of this.basin) {
-        const [i, j] = [Math.floor(k / this.ny), k % this.ny];
-        const [x, y] = place(this.held.x[i], this.line ? null : this.held.y[j], this.split.loss[k]);
-        pen.beginPath();
-        pen.arc(x, y, 1.7, 0, 7);
-        pen.fill();
-      }
+  // [depth, a function that draws it]: the basin of the point that is marked, the points, and rings that nothing hides.
+  marks(place) {
+    const points = this.split.points, chosen = points[this.marked], found = [];
+    for (const k of this.basin ?? []) {
+      const [i, j] = [Math.floor(k / this.ny), k % this.ny];
+      const [x, y, deep] = place(this.held.x[i], this.line ? null : this.held.y[j], this.split.loss[k]);
+      found.push([deep, (pen) => dot(pen, x, y)]);
     }
-    const points = this.split.points, chosen = points[this.marked];
     points.forEach((point, k) => {
-      const [x, y] = place(point.x, point.y, point.loss);
-      symbol(pen, point.kind, x, y, point.sure ? 5 : 3);
-      if (chosen && (k === this.marked || k === chosen.into || k === chosen.saddle)) {
-        pen.strokeStyle = k === this.marked ? "#ff3b30" : "#ffd60a";
-        pen.lineWidth = 3;
-        pen.beginPath();
-        pen.arc(x, y, 11, 0, 7);
-        pen.stroke();
-      }
+      const [x, y, deep] = place(point.x, point.y, point.loss);
+      found.push([deep, (pen) => symbol(pen, point.kind, x, y, point.sure ? 5 : 3)]);
+      if (!chosen || ![this.marked, chosen.into, chosen.saddle].includes(k)) return;
+      found.push([-Infinity, (pen) => ring(pen, x, y, k === this.marked ? "#ff3b30" : "#ffd60a")]);
     });
+    return found;
   }
   // A basin is the part below the saddle where it drains that is joined to its minimum, by edges of the triangulation.
   flooded() {

@@ -5,18 +5,21 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from landscape_cli.analyse.convexity import HessianMap, hessian_map
 from landscape_cli.analyse.surface import standard_errors
 from landscape_cli.profile import Floats, Surface
+from landscape_cli.report.picture.curvature import limit_of, negative_share
 from landscape_cli.report.picture.scale import Scale, scale_of, scales_of
 from landscape_cli.report.picture.view import View
 from landscape_cli.report.run import Run
 
-DIGITS = 5  # of errors and metrics; losses keep all of theirs
+DIGITS = 5  # of errors, metrics and curvatures; losses keep all of theirs
 STATUS = {"u": "not measured", "n": "nan", "i": "inf", "m": "-inf", "o": "ok"}  # a letter for each point
 # What ends a script, opens a comment, or is a line's end in old JavaScript, as JSON may write it.
 ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
@@ -35,6 +38,18 @@ class Panel:
         """The statistics of each split that is shown."""
         held: Mapping[str, Mapping[str, Any]] = self.run.tree["planes"][self.view.record.name]
         return {split: held[split] for split in self.view.surfaces}
+
+    @property
+    def thin(self) -> bool:
+        """A line, or a plane of one row, is no surface."""
+        surface = self.view.record.surface
+        return surface.y is None or min(surface.loss.shape) < 2
+
+    @cached_property
+    def maps(self) -> dict[str, HessianMap]:
+        """The curvature of each split; of a line and a plane without 3 × 3 points none."""
+        surfaces = self.view.surfaces.items()
+        return {split: hessian_map(s) for split, s in surfaces if s.y is not None and min(s.loss.shape) >= 3}
 
 
 def panels_of(views: Sequence[View], runs: Sequence[Run]) -> list[Panel]:
@@ -69,7 +84,11 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "y": None if y is None else y.values.tolist(),
         "labels": [view.label(i) for i in range(1 if y is None else 2)],
         "splits": {
-            split: {**_grids(surface), "points": _points(panel.splits[split])}
+            split: {
+                **_grids(surface),
+                "maps": _curvatures(panel.maps.get(split)),
+                "points": _points(panel.splits[split]),
+            }
             for split, surface in view.surfaces.items()
         },
     }
@@ -85,6 +104,15 @@ def _grids(surface: Surface) -> dict[str, Any]:
         "metrics": {name: _numbers(values, known, DIGITS) for name, values in surface.metrics.items()},
         "status": "".join(np.select(kinds, list("unim"), "o").ravel().tolist()),
     }
+
+
+def _curvatures(found: HessianMap | None) -> dict[str, list[float | None]]:
+    """At each point of the plane; null at the border, which has no 3 × 3 points around it."""
+    if found is None:
+        return {}
+    maps = {"lowest": found.lowest, "highest": found.highest, "share": negative_share(found)}
+    padded = {name: np.pad(values, 1, constant_values=np.nan) for name, values in maps.items()}
+    return {name: _numbers(values, np.isfinite(values), DIGITS) for name, values in padded.items()}
 
 
 def _numbers(values: Floats, known: NDArray[np.bool_], digits: int = 0) -> list[float | None]:
@@ -116,9 +144,11 @@ def _points(tree: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _scales(panels: Sequence[Panel]) -> dict[str, Any]:
     losses = [np.where(s.measured, s.loss, np.nan) for panel in panels for s in panel.view.surfaces.values()]
     linear, logarithmic = scales_of(losses)
+    maps = [array for panel in panels for found in panel.maps.values() for array in (found.lowest, found.highest)]
     return {
         "linear": _scale(linear), "log": _scale(logarithmic),
         "first": "linear" if scale_of(losses).offset is None else "log",
+        "curvature": limit_of([np.zeros(0), *maps]),
     }  # fmt: skip
 
 

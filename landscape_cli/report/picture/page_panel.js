@@ -4,10 +4,12 @@ class Panel extends Chart {
     super(element, held);
     this.listen();
   }
+  // Half a side of the box in CSS pixels, with room for the words beside it.
+  size(wide, high) { return Math.min((wide - 60) / 2.85, high / 2.7); }
   // Parallel projection of a box of side 2: x and y turn about the upright, then the eye is raised by `pitch`.
   projection(wide, high) {
     const [c, s, cp, sp] = [Math.cos(this.yaw), Math.sin(this.yaw), Math.cos(this.pitch), Math.sin(this.pitch)];
-    const size = Math.min(wide / 3.1, high / 2.7);
+    const size = this.size(wide, high);
     return (x, y, z) => {
       const across = x * c - y * s, deep = x * s + y * c;
       return [wide / 2 + size * across, high / 2 - size * (z * cp + deep * sp), deep * cp - z * sp];
@@ -24,51 +26,56 @@ class Panel extends Chart {
     };
   }
   drawSurface() {
-    const { pen, wide, high } = prepared(this.surface), project = this.projection(wide, high);
-    const { x, y } = this.held, at = [];
-    for (let i = 0; i < x.length; i++) {
-      for (let j = 0; j < this.ny; j++) {
-        at.push(project(this.unit(x, x[i]), this.unit(y, y[j]), 1.3 * this.high[this.at(i, j)] - 0.65));
-      }
-    }
-    this.places = at;
-    this.floor(pen, project);
-    const facets = [];
-    for (let i = 0; i + 1 < x.length; i++) {
-      for (let j = 0; j + 1 < this.ny; j++) {
-        const four = [this.at(i, j), this.at(i + 1, j), this.at(i + 1, j + 1), this.at(i, j + 1)];
-        const mean = four.reduce((sum, k) => sum + this.high[k], 0) / 4;
-        if (!Number.isNaN(mean)) facets.push([four.reduce((sum, k) => sum + at[k][2], 0), four, mean, this.light(four, i, j)]);
-      }
-    }
-    facets.sort((one, other) => other[0] - one[0]);
-    pen.lineWidth = 0.6;
-    for (const [, four, mean, light] of facets) {
-      pen.fillStyle = pen.strokeStyle = four.some((k) => this.high[k] > 1) ? theme.edge : colour(mean, light);
-      pen.beginPath();
-      four.forEach((k, n) => (n ? pen.lineTo(at[k][0], at[k][1]) : pen.moveTo(at[k][0], at[k][1])));
-      pen.closePath();
-      pen.fill();
-      pen.stroke();
-    }
-    this.marks(pen, this.lifted(project));
-    const [px, py] = at[this.at(...this.cursor)];
-    if (!Number.isNaN(py)) {
-      pen.fillStyle = "#fff";
-      pen.strokeStyle = "#000";
-      pen.lineWidth = 2;
-      pen.beginPath();
-      pen.arc(px, py, 5, 0, 7);
-      pen.fill();
-      pen.stroke();
-    }
+    const { pen, wide, high } = prepared(this.surface);
+    this.below(this.surface, pen, () => this.paint(pen, wide, high));
+    const [px, py] = this.places[this.at(...this.cursor)];
+    if (Number.isNaN(py)) return;
+    pen.fillStyle = "#fff";
+    pen.strokeStyle = "#000";
+    pen.lineWidth = 2;
+    pen.beginPath();
+    pen.arc(px, py, 5, 0, 7);
+    pen.fill();
+    pen.stroke();
   }
-  light([a, b, , d]) {
-    const run = (from, to, step) => (this.high[to] - this.high[from]) * step;
-    const along = run(a, b, 0.65 * (this.held.x.length - 1)), up = run(a, d, 0.65 * (this.ny - 1));
+  // From the farthest to the nearest; a mark counts as a little nearer than it is, or its own facets would cover it.
+  paint(pen, wide, high) {
+    const { x, y } = this.held, project = this.projection(wide, high), rows = this.rows(x.length), columns = this.rows(y.length);
+    this.places = x.flatMap((a, i) => y.map((b, j) =>
+      project(this.unit(x, a), this.unit(y, b), 1.3 * this.high[this.at(i, j)] - 0.65)));
+    this.floor(pen, project, 1 + 20 / this.size(wide, high));
+    const nearer = 3 / Math.max(1, Math.min(rows.length, columns.length) - 1) + 16 / Math.min(wide, high);
+    const marks = this.marks(this.lifted(project)).map(([deep, mark]) => [4 * (deep - nearer), mark]);
+    const parts = [...this.facets(rows, columns), ...marks].sort((one, other) => other[0] - one[0]);
+    for (const [, part] of parts) part(pen);
+  }
+  // The rows of the grid that are drawn: all, but of a large surface that turns every second or third.
+  rows(count) {
+    const step = this.turning ? Math.ceil(count / COARSE) : 1;
+    return Array.from({ length: Math.ceil((count - 1) / step) + 1 }, (_, k) => Math.min(k * step, count - 1));
+  }
+  // [depth, a function that draws it] of each facet whose corners are all numbers.
+  facets(rows, columns) {
+    const found = [];
+    for (let p = 0; p + 1 < rows.length; p++) {
+      for (let q = 0; q + 1 < columns.length; q++) {
+        const [i, k, j, l] = [rows[p], rows[p + 1], columns[q], columns[q + 1]];
+        const four = [this.at(i, j), this.at(k, j), this.at(k, l), this.at(i, l)], heights = four.map((at) => this.high[at]);
+        const mean = (heights[0] + heights[1] + heights[2] + heights[3]) / 4;
+        if (Number.isNaN(mean)) continue;
+        const slopes = [(heights[1] - heights[0]) / (k - i), (heights[3] - heights[0]) / (l - j)];
+        const style = heights.some((height) => height > 1) ? theme.edge : colour(mean, this.light(...slopes));
+        const corners = four.map((at) => this.places[at]);
+        found.push([corners.reduce((sum, corner) => sum + corner[2], 0), (pen) => facet(pen, corners, style)]);
+      }
+    }
+    return found;
+  }
+  light(dx, dy) {
+    const along = dx * 0.65 * (this.held.x.length - 1), up = dy * 0.65 * (this.ny - 1);
     return 0.8 + 0.35 * Math.max(0, (1 + 0.5 * along - 0.4 * up) / Math.hypot(along, up, 1) / 1.2);
   }
-  floor(pen, project) {
+  floor(pen, project, beside) {
     const corners = [[-1, -1], [1, -1], [1, 1], [-1, 1]].map(([x, y]) => project(x, y, -0.65));
     pen.strokeStyle = theme.faint;
     pen.lineWidth = 1;
@@ -79,7 +86,7 @@ class Panel extends Chart {
     pen.fillStyle = theme.ink;
     pen.textAlign = "center";
     const { x, y } = this.held;
-    const ends = [["a", x, (t) => [t, -1.13]], ["b", y, (t) => [-1.13, t]]];
+    const ends = [["a", x, (t) => [t, -beside]], ["b", y, (t) => [-beside, t]]];
     for (const [name, values, where] of ends) {
       const told = [[-1, tick(values[0])], [0, name], [1, tick(values[values.length - 1])]];
       for (const [t, text] of told) pen.fillText(text, ...project(...where(t), -0.65).slice(0, 2));
@@ -113,7 +120,7 @@ class Panel extends Chart {
     if (names.some((name) => this.held.splits[name].metrics.accuracy)) {
       for (const [value, text] of [[0, "0"], [1, "acc. 1"]]) pen.fillText(text, frame.right + 6, level(value) + (value ? 16 * names.length + 12 : 4));
     }
-    this.marks(pen, (x, _, loss) => [frame.x(x), level(this.height(loss))]);
+    for (const [, mark] of this.marks((x, _, loss) => [frame.x(x), level(this.height(loss))])) mark(pen);
     const x = frame.x(this.held.x[this.cursor[0]]);
     this.stroke(pen, [[[x, BOX.top], [x, frame.bottom]]], theme.page, theme.ink);
   }
@@ -162,13 +169,22 @@ class Panel extends Chart {
       button.closest("tr").classList.toggle("on", on);
     }
     this.basin = this.flooded();
+    this.kept.clear();
     const point = this.split.points[this.marked];
     if (point) this.move(nearest(this.held.x, point.x), this.line ? 0 : nearest(this.held.y, point.y)); else this.redraw();
   }
   turn(yaw, pitch) {
     this.yaw += yaw;
     this.pitch = Math.min(Math.max(this.pitch + pitch, 0.05), 1.5);
+    this.kept.delete(this.surface);
     this.drawSurface();
+  }
+
+  // All of the surface again, once it no longer turns.
+  rest() {
+    if (!this.turning) return;
+    this.turning = false;
+    this.turn(0, 0);
   }
 
   listen() {
@@ -193,9 +209,10 @@ class Panel extends Chart {
       held = [event.clientX, event.clientY];
       this.surface.setPointerCapture(event.pointerId);
     });
-    for (const end of ["pointerup", "pointercancel"]) this.surface.addEventListener(end, () => { held = null; });
+    for (const end of ["pointerup", "pointercancel"]) this.surface.addEventListener(end, () => { held = null; this.rest(); });
     this.surface.addEventListener("pointermove", (event) => {
       if (held) {
+        this.turning = true;
         this.turn((event.clientX - held[0]) / 150, (event.clientY - held[1]) / 150);
         held = [event.clientX, event.clientY];
       } else {

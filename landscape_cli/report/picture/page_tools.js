@@ -1,12 +1,15 @@
 // Colours, numbers and strokes that every picture shares.
 const data = JSON.parse(document.getElementById("data").textContent);
-const MAP = ["#440154", "#481a6c", "#472f7d", "#414487", "#39568c", "#31688e", "#2a788e", "#23888e", "#1f988b",
-  "#22a884", "#35b779", "#54c568", "#7ad151", "#a5db36", "#d2e21b", "#fde725"].map((hex) =>
-  [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
 const SAID = { u: "not measured", n: "not a number (NaN)", i: "infinite", m: "minus infinity" };
-const ABOVE = 1.05, LEVELS = 16, TINY = Number.MIN_VALUE;
+const ABOVE = 1.05, LEVELS = 16, TINY = Number.MIN_VALUE, COARSE = 50; // rows of the surface while it turns
 const BOX = { left: 58, right: 74, top: 10, bottom: 44 };
-const state = { log: false, split: null };
+const UNIT = "in loss / parameter distance², the colours end at 95 % of the cells";
+const CURVED = {
+  lowest: ["λmin", `the lowest curvature λmin ${UNIT}`],
+  highest: ["λmax", `the highest curvature λmax ${UNIT}`],
+  share: ["-λmin/|λmax|", "the share of negative curvature -λmin/|λmax|, 0 where λmin ≥ 0"],
+};
+const state = { log: false, split: null, map: "loss" };
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const number = (value) => String(Number(value.toPrecision(6)));
@@ -14,10 +17,17 @@ const tick = (value) => {
   const size = Math.abs(value);
   return size === 0 || (size >= 1e-3 && size < 1e5) ? String(Number(value.toPrecision(4))) : value.toExponential(1);
 };
-const colour = (height, light = 1) => {
-  const at = Math.min(Math.max(height, 0), 1) * (MAP.length - 1), low = Math.min(Math.floor(at), MAP.length - 2);
-  return `rgb(${MAP[low].map((c, k) => Math.round(Math.min(255, (c + (MAP[low + 1][k] - c) * (at - low)) * light)))})`;
+// Colours from 0 to 1 between evenly spaced ones.
+const ramp = (...hexes) => {
+  const stops = hexes.map((hex) => [0, 2, 4].map((at) => parseInt(hex.slice(at, at + 2), 16)));
+  return (height, light = 1) => {
+    const at = Math.min(Math.max(height, 0), 1) * (stops.length - 1), low = Math.min(Math.floor(at), stops.length - 2);
+    return `rgb(${stops[low].map((c, k) => Math.round(Math.min(255, (c + (stops[low + 1][k] - c) * (at - low)) * light)))})`;
+  };
 };
+const colour = ramp("440154", "481a6c", "472f7d", "414487", "39568c", "31688e", "2a788e", "23888e", "1f988b", "22a884",
+  "35b779", "54c568", "7ad151", "a5db36", "d2e21b", "fde725");
+const signed = ramp("7f3b08", "b35806", "e08214", "fdb863", "fee0b6", "f7f7f7", "d8daeb", "b2abd2", "8073ac", "542788", "2d004b");
 const snapped = (at) => Math.round(at * devicePixelRatio) / devicePixelRatio; // no seams between cells
 const nearest = (values, wanted) =>
   values.reduce((best, value, i) => (Math.abs(value - wanted) < Math.abs(values[best] - wanted) ? i : best), 0);
@@ -63,6 +73,15 @@ function crossing(pen, around, level) {
     pen.lineTo(...cuts[1]);
   }
 }
+function facet(pen, corners, style) {
+  pen.fillStyle = pen.strokeStyle = style;
+  pen.lineWidth = 0.6;
+  pen.beginPath();
+  corners.forEach(([x, y], n) => (n ? pen.lineTo(x, y) : pen.moveTo(x, y)));
+  pen.closePath();
+  pen.fill();
+  pen.stroke();
+}
 function symbol(pen, kind, x, y, size) {
   pen.beginPath();
   if (kind === "minimum") pen.arc(x, y, size, 0, 7);
@@ -70,8 +89,24 @@ function symbol(pen, kind, x, y, size) {
   else { pen.moveTo(x - size, y - size); pen.lineTo(x + size, y + size); pen.moveTo(x + size, y - size); pen.lineTo(x - size, y + size); }
   for (const [style, wide] of [["#000", 4], ["#fff", 2]]) { pen.strokeStyle = style; pen.lineWidth = wide; pen.stroke(); }
 }
-// Some of the axis's own values, evenly: its ends and what lies between.
+function dot(pen, x, y) {
+  for (const [style, size] of [["rgba(0, 0, 0, 0.5)", 2], ["#fff", 1.3]]) {
+    pen.fillStyle = style;
+    pen.fillRect(x - size, y - size, 2 * size, 2 * size);
+  }
+}
+function ring(pen, x, y, style) {
+  pen.strokeStyle = style;
+  pen.lineWidth = 3;
+  pen.beginPath();
+  pen.arc(x, y, 11, 0, 7);
+  pen.stroke();
+}
+// The axis's own values where they are few, else round ones between its ends.
 function spread(values, count) {
   if (values.length <= count) return values;
-  return Array.from({ length: count }, (_, k) => values[Math.round((k * (values.length - 1)) / (count - 1))]);
+  const low = values[0], span = values[values.length - 1] - low, power = 10 ** Math.floor(Math.log10(span / count));
+  const step = [1, 2, 2.5, 5, 10, 20].map((size) => size * power).find((size) => span / size < count);
+  const first = Math.ceil(low / step - 1e-9), last = Math.floor((low + span) / step + 1e-9);
+  return Array.from({ length: last - first + 1 }, (_, k) => Number(((first + k) * step).toPrecision(12)));
 }

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from landscape_cli.analyse.gradient import EXPLODING, VANISHING
-from landscape_cli.report.picture.layers import bars_of
+from landscape_cli.report.picture.layers import RATIO, bars_of
 from landscape_cli.report.picture.screen import Screen
 from landscape_cli.report.picture.theme import number
 from landscape_cli.report.picture.tree import Branch, stems_of
@@ -47,7 +47,7 @@ def gradients(views: Sequence[View], screen: Screen) -> list[str]:
         lines += screen.told(view.section_title("gradient", "gradient by layer"))
         lines += bars(held.names, held.ratios, texts, screen, most)
         left = [f"{held.left_out} more tensors are left out, those nearest the median"] if held.left_out else []
-        what = f"‖gradient‖ / ‖weights‖ (loss / parameter distance²), median {number(held.median)}"
+        what = f"{RATIO}, median {number(held.median)}"
         lines += screen.told(what, *left, view.caption)
     return lines
 

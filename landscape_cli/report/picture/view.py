@@ -109,7 +109,9 @@ class View:
         told = [self.verdict]
         if not self.profile.complete:
             done, asked = self.profile.done
-            told.append(f"UNFINISHED: {done} of {asked} points")
+            points = [f"{done} of {asked} points"] if done < asked else []
+            missing = [name for name, section in self.profile.sections.items() if not section.complete]
+            told.append(f"UNFINISHED: {', '.join(points + [f'without {name}' for name in missing])}")
         return plain(" · ".join(told))
 
     @cached_property

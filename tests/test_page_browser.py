@@ -1,0 +1,230 @@
+"""What a browser shows of `landscape plot -o run.html`, offline; skipped where there is no Chromium."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from shutil import which
+from typing import Any
+
+import numpy as np
+import pytest
+from problems import surface_of
+from test_page import HESSIAN, KNOWN, SECTIONS, of_section, saddle, wells, with_accuracy
+from test_plot import LOWEST, asymmetric, bowl, view_of
+
+from landscape_cli.report.picture.page import page
+from landscape_cli.report.picture.view import View
+
+
+def chromium() -> str | None:
+    """The one that LANDSCAPE_CHROMIUM names, or the system's; None: Playwright's own."""
+    return os.environ.get("LANDSCAPE_CHROMIUM") or which("chromium") or which("google-chrome")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    with sync.sync_playwright() as started:
+        try:
+            found = started.chromium.launch(executable_path=chromium())
+        except sync.Error as error:
+            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def shown(browser: Any, tmp_path: Path) -> Iterator[Any]:
+    """A function that opens a page from disk, offline; a complaint of the browser or a request fails the test."""
+    context, complaints = browser.new_context(viewport={"width": 1200, "height": 900}, offline=True), []
+    asked: list[str] = []
+    window = context.new_page()
+    window.on("console", lambda message: complaints.append(message.text))
+    window.on("pageerror", lambda error: complaints.append(str(error)))
+    window.on("request", lambda request: asked.append(request.url))
+
+    def opened(*views: View) -> Any:
+        (tmp_path / "run.html").write_text(page(views), "utf-8")
+        window.goto((tmp_path / "run.html").as_uri())
+        return window
+
+    yield opened
+    assert complaints == []
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    context.close()
+
+
+def two_splits() -> View:
+    return view_of(with_accuracy(asymmetric()), surface_of(lambda x, y: 10 + bowl(x, y), "-1:1:9", "-0.5:0.5:5"))
+
+
+def hover(window: Any, a: float, b: float) -> str:
+    """The read-out with the pointer on a point of `asymmetric`, whose cells' edges are 1.125 and 0.5625 away."""
+    box = window.locator(".map").bounding_box()
+    left, right, top, bottom = 58, 74, 10, 44
+    x = left + (a + 1.125) / 2.25 * (box["width"] - left - right)
+    y = top + (0.625 - b) / 1.25 * (box["height"] - top - bottom)
+    window.locator(".map").hover(position={"x": x, "y": y})
+    return str(window.locator("output").inner_text())
+
+
+@pytest.mark.parametrize("where", KNOWN)
+def test_the_read_out_is_the_point_below_the_pointer(shown: Any, where: tuple[float, float]) -> None:
+    told = hover(shown(two_splits()), *where)
+    number = re.fullmatch(r"a = (\S+), b = (\S+): loss (\S+) ± 0, accuracy (\S+)", told)
+    assert number, told
+    loss = bowl(*where)
+    assert [float(text) for text in number.groups()] == pytest.approx([*where, loss, 1 / (1 + loss)], rel=1e-4)
+
+
+def test_the_split_and_the_scale_switch(shown: Any) -> None:
+    window = shown(two_splits())
+    before = window.locator(".map").screenshot()
+    window.locator("[name=scale]:not(:checked)").check()
+    assert window.locator(".map").screenshot() != before
+    window.locator("#split").select_option("test")
+    assert f"loss {10 + bowl(*LOWEST):.4g}" in hover(window, *LOWEST)
+    assert window.locator(".points:visible").get_attribute("data-split") == "test"
+
+
+def test_the_keyboard_reaches_everything(shown: Any) -> None:
+    window = shown(two_splits())
+    window.locator(".map").focus()
+    for key in ("Home", "ArrowRight", "ArrowRight", "ArrowDown"):
+        window.keyboard.press(key)
+    assert window.locator("output").inner_text().startswith("a = 0.5, b = -0.25:")
+    window.locator(".surface").focus()
+    before = window.locator(".surface").screenshot()
+    window.keyboard.press("ArrowLeft")
+    assert window.locator(".surface").screenshot() != before
+
+
+def test_the_pointer_on_the_surface_moves_the_same_cursor(shown: Any) -> None:
+    window = shown(two_splits())
+    told = set()
+    for x in (0.3, 0.5, 0.7):
+        box = window.locator(".surface").bounding_box()
+        window.locator(".surface").hover(position={"x": box["width"] * x, "y": box["height"] * 0.55})
+        told.add(window.locator("output").inner_text())
+    assert len(told) == 3
+
+
+def test_a_critical_point_is_shown_where_it_is(shown: Any) -> None:
+    window = shown(view_of(surface_of(wells, "-1.2:1.2:49", "-0.8:1:37")))
+    row = window.locator("tr", has_text="minimum").filter(has_text="over").first
+    before = window.locator(".map").screenshot()
+    row.locator("button").press("Enter")
+    assert row.locator("button").get_attribute("aria-pressed") == "true"
+    assert window.locator(".map").screenshot() != before
+    assert re.match(r"a = -0\.(65|7), b = 0\.2:", window.locator("output").inner_text())
+
+
+def pixels(window: Any, canvas: str, x: float, y: float, wide: int = 1, high: int = 1) -> Any:
+    """[rows, columns, RGBA] of a canvas, from a place that is told in its CSS pixels."""
+    script = """(canvas, box) => {
+      const pen = new OffscreenCanvas(canvas.width, canvas.height).getContext("2d");
+      pen.drawImage(canvas, 0, 0);
+      return [...pen.getImageData(...box).data];
+    }"""
+    box = [round(x), round(y), wide, high]
+    return np.array(window.locator(canvas).evaluate(script, box)).reshape(high, wide, 4)
+
+
+def test_the_map_shows_the_curvature_and_reads_it_out(shown: Any) -> None:
+    window = shown(view_of(surface_of(saddle, "-1:1:21", "-1:1:21")))
+    box = window.locator(".map").bounding_box()
+    place = (58 + 0.3 * (box["width"] - 132), 10 + 0.3 * (box["height"] - 54))
+    found = {}
+    for name, told in (("lowest", "λmin -0.5"), ("highest", "λmax 2"), ("share", "-λmin/|λmax| 0.25")):
+        window.locator("#map").select_option(name)
+        assert window.locator("output").inner_text().endswith(f", {told}")
+        found[name] = np.median(pixels(window, ".map", *place, 9, 9).reshape(-1, 4), axis=0)
+    assert found["lowest"][0] > found["lowest"][2] + 5  # orange: negative
+    assert found["highest"][2] > found["highest"][0] + 20  # purple: positive
+    window.locator(".map").press("Home")
+    for _ in range(3):
+        window.locator(".map").press("Shift+ArrowLeft")
+    assert window.locator("output").inner_text().endswith("-λmin/|λmax| none")
+    window.locator("#map").select_option("loss")
+    assert "λ" not in window.locator("output").inner_text()
+
+
+@pytest.mark.parametrize(("count", "coarse"), [(101, True), (21, False)])
+def test_a_large_surface_is_coarse_while_it_turns_and_whole_at_rest(shown: Any, count: int, coarse: bool) -> None:
+    window = shown(view_of(surface_of(bowl, f"-1:1:{count}", f"-1:1:{count}")))
+    surface = window.locator(".surface")
+    box = surface.bounding_box()
+    window.mouse.move(box["x"] + 200, box["y"] + 150)
+    window.mouse.down()
+    window.mouse.move(box["x"] + 290, box["y"] + 150)
+    turning = surface.evaluate("canvas => canvas.toDataURL()")
+    window.mouse.up()
+    assert (turning != surface.evaluate("canvas => canvas.toDataURL()")) is coarse
+
+
+def valley(x: Any, y: Any) -> Any:
+    """Rises to the back, with a wall along y = 0 and a minimum behind it, at y = 0.356."""
+    return 4 + 3 * y + 4 * np.exp(-((y / 0.2) ** 2)) + x**2
+
+
+def test_a_minimum_behind_a_wall_is_hidden_and_its_ring_is_not(shown: Any) -> None:
+    window = shown(view_of(surface_of(valley, "-1:1:41", "-1:1:41")))
+    surface = window.locator(".surface")
+    box = surface.bounding_box()
+    window.locator("[name=scale][value=linear]").check()
+    window.locator(".map").press("Shift+ArrowLeft")  # the cursor away from the minimum
+
+    def seen(pitch: float, colour: tuple[int, int, int]) -> int:
+        """The pixels of this colour around the minimum, looked at from the front."""
+        size = min((box["width"] - 60) / 2.85, box["height"] / 2.7)
+        z = 1.3 * (valley(0, 0.356) - 1) / (valley(1, 1) - 1) - 0.65
+        y = box["height"] / 2 - size * (z * np.cos(pitch) + 0.356 * np.sin(pitch))
+        around = pixels(window, ".surface", box["width"] / 2 - 14, y - 14, 28, 28)
+        return int((around[..., :3] == colour).all(-1).sum())
+
+    for _ in range(6):
+        surface.press("ArrowRight")
+    for key, pitch, visible in (("ArrowDown", 1.5, True), ("ArrowUp", 0.05, False)):
+        for _ in range(16):
+            surface.press(key)
+        assert (seen(pitch, (255, 255, 255)) > 4) is visible
+    window.locator("tr", has_text="minimum").filter(has_not_text="border").locator("button:visible").click(timeout=5000)
+    assert seen(0.05, (255, 59, 48)) > 10
+
+
+def test_the_checkpoint_itself_is_shown_without_a_plane(shown: Any) -> None:
+    views = [of_section("hessian"), of_section("sharpness", keskar_groups=np.ones((1, 3, 8))), of_section("gradient")]
+    for view, name in zip(views, ("Eigenvalues of the Hessian", "Sharpness ascents", ""), strict=True):
+        window = shown(view)
+        if name:
+            assert window.get_by_role("img", name=re.compile(name)).bounding_box()["height"] > 100
+    wide = [box.bounding_box()["width"] for box in window.locator(".bars td div").all()]
+    assert wide[1] > wide[0] > wide[2] > 5
+
+
+def test_a_phone_shows_it_all_without_scrolling_sideways(shown: Any) -> None:
+    window = shown(
+        View("run.h5", replace(two_splits().profile, sections={k: SECTIONS[k] for k in ("hessian", "gradient")}))
+    )
+    window.set_viewport_size({"width": 375, "height": 700})
+    assert window.evaluate("document.documentElement.scrollWidth") <= 375
+
+
+def test_nan_walls_lines_several_runs_and_a_run_without_planes_make_no_error(shown: Any) -> None:
+    surface = asymmetric()
+    loss = surface.loss.copy()
+    loss[0], loss[-1, -1], loss[3, 3] = np.nan, np.inf, 1e30
+    assert "NaN" in hover(shown(view_of(replace(surface, loss=loss))), -1.0, 0.0)
+    assert "infinite" in hover(window := shown(view_of(replace(surface, loss=loss))), 1.0, 0.5)
+    line = view_of(surface_of(lambda x: x**2 + 0.1, "-1:1:9"), surface_of(lambda x: x**2 + 0.2, "-1:1:9"))
+    for views in (
+        [line],
+        [line, two_splits()],
+        [View("run.h5", replace(line.profile, planes={}, sections=HESSIAN))],
+    ):
+        window = shown(*views)
+        assert window.locator("main").inner_text()
