@@ -24,6 +24,7 @@ LINES = 13  # contours at most
 POINTS = 24  # critical points at most
 MARKS = {"minimum": "o", "saddle": "X", "maximum": "^", "monkey saddle": "P"}
 SEAM = 0.4  # points: what closes the seams between areas in .svg and .pdf
+BAR = 0.4  # inches, of colours with its labels
 BOX, AROUND = 4.6, (2.4, 1.1)  # inches: the longer side of a window, and the labels beside and below it
 HATCHES = {"above": "xxxx", "none": "////", "unmeasured": "...."}
 
@@ -49,7 +50,8 @@ def size_of(views: Sequence[View]) -> tuple[float, float]:
     """Of a panel that holds every window with equal steps, and what stands around it."""
     shapes = [proportion(view.shown[1]) or 1.0 for view in views]
     wide, high = (max(min(1.0, side) for side in sides) for sides in ([1 / s for s in shapes], shapes))
-    return BOX * wide + AROUND[0], BOX * high + AROUND[1]
+    beside = AROUND[0] if len(views) == 1 else AROUND[0] - BAR  # one bar for all
+    return BOX * wide + beside, BOX * high + AROUND[1]
 
 
 def proportion(surface: Surface) -> float | None:
