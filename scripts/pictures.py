@@ -45,7 +45,6 @@ DRAWN: dict[str, list[str]] = {
     "spectrum.png": ["resnet20", "--kind=spectrum"],
     "ascent.png": ["resnet20", "--kind=ascent"],
     "gradient.png": ["resnet20", "--kind=gradient"],
-    "tree.png": ["resnet20", "--kind=tree"],
     "both.png": ["small-batch", "large-batch"],
     "curve.png": ["between"],
 }
@@ -72,10 +71,8 @@ def draw(name: str, options: argparse.Namespace) -> None:
         _landscape("plot", *files, "-o", str(target), "--force")
         png = target.read_bytes()
     image = Image.open(io.BytesIO(png)).convert("RGB")
-    palette = image.quantize(
-        COLOURS, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
-    )  # keeps small marks' colours
-    palette.save(PICTURES / name, optimize=True)
+    # refined, because the first guess gives small marks the colours of large areas
+    image.quantize(COLOURS, kmeans=8, dither=Image.Dither.NONE).save(PICTURES / name, optimize=True)
     print(f"{PICTURES / name}: {(PICTURES / name).stat().st_size / 1024:.0f} KiB", file=sys.stderr)
 
 
