@@ -90,12 +90,13 @@ def _labelled(
 ) -> None:
     """A tick at each extreme eigenvalue, its label at the first height where it covers no other."""
     ends: list[float] = [-np.inf] * 4
+    span = window[1] - window[0]
     for name, estimate in sorted(found, key=lambda pair: float(pair[1].value or 0.0)):
         value = float(estimate.value or 0.0)
         panel.plot([value, value], [top * DEEP, top * 2], color=theme.line(1), lw=0.9, ls=(0, (3, 2)))
         text = f"{name} = {estimate_text(estimate)}"
-        width = 0.0105 * (window[1] - window[0]) * len(text)
-        left = min(max(value - width / 2, window[0]), window[1] - width)
+        width = 0.0105 * span * len(text)
+        left = min(max(value - width / 2, window[0] + 0.01 * span), window[1] - width)
         row = next((k for k, end in enumerate(ends) if left > end), None)
         if row is not None:
             ends[row] = left + width
