@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -48,6 +48,11 @@ class Picture:
         column, row = (int(at) for at in place)
         return self.pixels[row - reach : row + reach + 1, column - reach : column + reach + 1].reshape(-1, 3)
 
+    def top(self, axes: Any, x: float, colour: str) -> int:
+        """The row of the highest ink of this colour above x."""
+        column = self.pixels[:, int(axes.transData.transform((x, 1.0))[0])]
+        return int(np.flatnonzero(np.abs(column - of(colour)).max(-1) < 60).max())
+
     def within(self, axes: Any, x: Range, y: Range) -> Pixels:
         """In a box."""
         (left, low), (right, high) = np.rint(axes.transData.transform(list(zip(x, y, strict=True)))).astype(int)
@@ -83,26 +88,41 @@ def points(surface: Surface) -> Iterator[tuple[float, float, float]]:
     """x, y and loss of every point."""
     assert surface.y is not None
     for (i, j), loss in np.ndenumerate(surface.loss):
-        yield surface.x.values[i], surface.y.values[j], float(loss)
+        yield float(surface.x.values[i]), float(surface.y.values[j]), float(loss)
 
 
 # ---- files: planes
 
 
-def test_a_surface_has_the_colour_of_each_loss_at_its_height() -> None:
-    """A slope that faces the eye, so that nothing hides."""
-    found = surface_of(lambda x, y: 10 + 4 * y - 2 * x, "-1:1:9", "-0.5:0.5:5")
-    drawing = picture("surface", view_of(found))
-    from mpl_toolkits.mplot3d.proj3d import proj_transform
+def test_a_surface_has_the_colour_of_each_loss_at_its_height_and_on_its_floor() -> None:
+    """A slope that faces the eye, so that nothing hides; in front of it the floor is seen."""
 
-    panel, bar, scale = drawing.axes(0), drawing.axes(1), scale_of([found.loss])
-    scores = []
-    for x in np.linspace(-0.875, 0.875, 8):
-        for y in (-0.375, -0.125, 0.125, 0.375):  # the middle of each facet
-            height = float(scale.height(np.array(10 + 4 * y - 2 * x)))
-            across, up, _ = proj_transform(x, y, height, panel.get_proj())
-            scores.append(apart(drawing.near(panel, across, up), drawing.near(bar, 0.5, height)))
+    def slope(x: Any, y: Any) -> Any:
+        return 10 + 4.3 * y - 2 * x
+
+    found = surface_of(slope, "-1:1:9", "-0.5:0.5:5")
+    drawing, scale = picture("surface", view_of(found)), scale_of([found.loss])
+    panel, bar = drawing.axes(0), drawing.axes(1)
+
+    def spot(x: float, y: float, height: float, reach: int = 1) -> Pixels:
+        from mpl_toolkits.mplot3d.proj3d import proj_transform
+
+        across, up, _ = proj_transform(x, y, height, panel.get_proj())
+        return drawing.near(panel, across, up, reach)
+
+    def shade(loss: float) -> tuple[float, Pixels]:
+        height = float(scale.height(np.array(loss)))
+        return height, drawing.near(bar, 0.3, height, 2)
+
+    middles = [(x, y) for x in np.linspace(-0.875, 0.875, 8) for y in (-0.375, -0.125, 0.125, 0.375)]  # of facets
+    scores = [apart(spot(x, y, height), wanted) for x, y in middles for height, wanted in [shade(slope(x, y))]]
     assert np.quantile(scores, 0.9) < ALIKE  # the checkpoint's sign may cover one
+    floor = panel.get_zlim()[0]
+    assert apart(spot(1.0, -0.5, floor), of(STAR)) < ALIKE
+    edge, levels = -0.48, [float(label.get_text()) for label in bar.get_yticklabels()]
+    seen = [(loss, x) for loss in levels if -0.9 < (x := (slope(0, edge) - loss) / 2) < 0.7]
+    assert len(seen) > 2
+    assert max(apart(spot(x, edge, floor, 2), shade(loss)[1]) for loss, x in seen) < ALIKE
 
 
 BENT = (7, 5)  # points of `bent`
@@ -115,13 +135,19 @@ def bent() -> Surface:
 
 def test_a_curvature_map_has_the_colour_of_each_eigenvalue_on_the_cell_around_its_point() -> None:
     drawing = picture("curvature", view_of(bent()))
-    maps = (lambda x, y: 12 * x, lambda x, y: 9 + 4 * y, lambda x, y: max(0.0, -12 * x / (9 + 4 * y)))
+    maps: tuple[Callable[[Any, Any], Any], ...] = (
+        lambda x, y: 12 * x,
+        lambda x, y: 9 + 4 * y,
+        lambda x, y: max(0.0, -12 * x / (9 + 4 * y)),
+    )
     for k, value in enumerate(maps):
         for x in np.linspace(-0.5, 0.5, 5):
             for y in (-0.5, 0.0, 0.5):
                 bar = drawing.axes(3 + k)
                 low, high = bar.get_ylim()
-                shown = drawing.near(bar, 0.5, np.clip(value(x, y), low + 0.01 * (high - low), high - 0.01 * (high - low)))
+                shown = drawing.near(
+                    bar, 0.5, np.clip(value(x, y), low + 0.01 * (high - low), high - 0.01 * (high - low))
+                )
                 for side in (-0.35, 0.35):
                     cell = drawing.near(drawing.axes(k), x + 0.25 * side, y + 0.5 * side)
                     assert apart(cell, shown) < ALIKE, (k, x, y)
@@ -162,8 +188,8 @@ def test_contour_lines_lie_where_the_loss_is_the_round_one_that_the_bar_names() 
 
 def odd_plane() -> tuple[Surface, dict[str, tuple[slice, slice]]]:
     """A plane with a block of NaN, one above the scale and one that is not measured, none the mirror of another."""
-    surface = surface_of(lambda x, y: 10 + 4 * y - x, "-1:1:21", "-0.6:0.6:13")
-    blocks = {"nan": np.s_[2:5, 8:11], "above": np.s_[9:12, 1:4], "unmeasured": np.s_[14:17, 6:9]}
+    surface = surface_of(lambda x, y: 10 + 4 * y - x, "-1:1:21", "-0.6:0.6:17")
+    blocks = {"nan": np.s_[1:4, 13:16], "above": np.s_[6:9, 1:4], "unmeasured": np.s_[14:17, 9:12]}
     loss, measured = surface.loss.copy(), surface.measured.copy()
     loss[blocks["nan"]], loss[blocks["above"]] = np.nan, 1e30
     measured[blocks["unmeasured"]] = False
@@ -205,7 +231,9 @@ def test_a_single_row_or_column_has_each_loss_and_each_hole_in_its_place(along: 
         if k == 1:
             assert hatched(drawing.within(panel, (a - 0.1, a + 0.1), (b - 0.1, b + 0.1)))
         elif 0 < k < 6:
-            assert apart(drawing.near(panel, a, b), drawing.near(bar, 0.5, float(scale.height(np.array(wanted))))) < ALIKE
+            assert (
+                apart(drawing.near(panel, a, b), drawing.near(bar, 0.5, float(scale.height(np.array(wanted))))) < ALIKE
+            )
 
 
 # ---- files: lines, and what stands on two axes
@@ -235,7 +263,9 @@ def test_a_curve_its_star_its_band_and_its_accuracy_lie_where_the_numbers_are() 
         error = 0.06 * (2 + x)
         assert apart(drawing.near(panel, x, slanted(x), reach=2), blue) < 40
         for side in (-1, 1):
-            tints = [np.median(drawing.near(panel, x, slanted(x) + side * share * error), axis=0) for share in (0.85, 1.2)]
+            tints = [
+                np.median(drawing.near(panel, x, slanted(x) + side * share * error), axis=0) for share in (0.85, 1.2)
+            ]
             assert [bool(tint[2] - tint[0] > 15) for tint in tints] == [True, False], (x, side)
         dashes = drawing.within(right, (x - 0.05, x + 0.05), (0.7 - 0.25 * x - 0.015, 0.7 - 0.25 * x + 0.015))
         assert apart(dashes, blue) < 60
@@ -254,7 +284,9 @@ def test_the_gaps_of_a_curve_are_hatched_where_the_points_are() -> None:
 
 def test_an_ascents_dot_is_at_its_highest_step() -> None:
     curves = np.array([[0.0, 0.1, 0.15, 0.2], [0.0, 0.3, 0.1, 0.05]])
-    drawing = picture("ascent", of_section("sharpness", worst_adaptive_curves=curves, worst_curves=curves[:, ::-1] * 0.5))
+    drawing = picture(
+        "ascent", of_section("sharpness", worst_adaptive_curves=curves, worst_curves=curves[:, ::-1] * 0.5)
+    )
     solid = [
         drawing.near(drawing.axes(0), *place, reach=4) - of(THEMES[False].line(k))
         for k, place in enumerate([(1, 0.3), (2, 0.15)])
@@ -270,13 +302,17 @@ def test_an_eigenvalues_stroke_and_label_stand_at_its_value() -> None:
         assert float(text.get_text().split()[2]) == value
         box, (at, _) = text.get_window_extent(), panel.transData.transform((value, 1.0))
         assert box.x0 - 1 <= at <= box.x1 + 1
-        low, high = panel.get_ylim()
+        low = panel.get_ylim()[0]
         column = drawing.within(panel, (value, value), (low * 10, low * 1e4))
         assert apart(column, of(THEMES[False].line(1))) < 60
+    peak, small = (drawing.top(panel, x, THEMES[False].line(0)) for x in (0.01, 4.97))  # beside the strokes
+    assert peak > small + 20
 
 
 def test_bars_of_eigenvalues_go_down_where_they_are_negative() -> None:
-    ends = {name: array for name, array in of_section("hessian").section("hessian").arrays.items() if "density" not in name}
+    ends = {
+        name: array for name, array in of_section("hessian").section("hessian").arrays.items() if "density" not in name
+    }
     view = of_section("hessian")
     whole = replace(view.section("hessian"), arrays=ends)
     drawing = picture("spectrum", View("run.h5", replace(view.profile, sections={"hessian": whole})))
