@@ -134,6 +134,22 @@ def pixels(window: Any, canvas: str, x: float, y: float, wide: int = 1, high: in
     return np.array(window.locator(canvas).evaluate(script, box)).reshape(high, wide, 4)
 
 
+def test_a_chosen_basin_is_not_drawn_into_the_deeper_one(shown: Any) -> None:
+    window = shown(view_of(surface_of(wells, "-1.2:1.2:25", "-0.8:1:37")))
+    window.locator(".map").press("Shift+ArrowUp")  # the cursor away from y = 0.2
+    box = window.locator(".map").bounding_box()
+
+    def dots(x: float) -> int:
+        """The white pixels of the map around (x, 0.4), inside a basin and away from marks."""
+        at = 58 + (x + 1.25) / 2.5 * (box["width"] - 132), 10 + (1.025 - 0.4) / 1.85 * (box["height"] - 54)
+        around = pixels(window, ".map", at[0] - 3, at[1] - 3, 7, 7)
+        return int((around[..., :3] >= 250).all(-1).sum())
+
+    window.locator("tr", has_text="minimum").filter(has_text="over").first.locator("button").click()
+    assert dots(-0.6) > 0
+    assert dots(0.6) == 0
+
+
 def test_the_map_shows_the_curvature_and_reads_it_out(shown: Any) -> None:
     window = shown(view_of(surface_of(saddle, "-1:1:21", "-1:1:21")))
     box = window.locator(".map").bounding_box()

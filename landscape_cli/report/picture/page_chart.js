@@ -200,11 +200,11 @@ class Chart {
     });
     return found;
   }
-  // A basin is the part below the saddle where it drains that is joined to its minimum, by edges of the triangulation.
+  // A basin is the part below the grid's pass where it drains that is joined to its minimum, by edges of the triangulation.
   flooded() {
     const point = this.split.points[this.marked];
     if (!point || point.until === undefined) return null;
-    const wide = this.held.x.length, start = this.at(nearest(this.held.x, point.x), this.line ? 0 : nearest(this.held.y, point.y));
+    const wide = this.held.x.length, start = point.from;
     const found = new Set([start]), waiting = [start];
     while (waiting.length) {
       const k = waiting.pop(), [i, j] = [Math.floor(k / this.ny), k % this.ny];

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape_cli.analyse.convexity import HessianMap, hessian_map
+from landscape_cli.analyse.critical import passes
 from landscape_cli.analyse.surface import standard_errors
 from landscape_cli.profile import Floats, Surface
 from landscape_cli.report.picture.curvature import limit_of, negative_share
@@ -87,7 +88,7 @@ def _panel(panel: Panel) -> dict[str, Any]:
             split: {
                 **_grids(surface),
                 "maps": _curvatures(panel.maps.get(split)),
-                "points": _points(panel.splits[split]),
+                "points": _points(panel.splits[split], surface),
             }
             for split, surface in view.surfaces.items()
         },
@@ -123,20 +124,20 @@ def _numbers(values: Floats, known: NDArray[np.bool_], digits: int = 0) -> list[
     ]
 
 
-def _points(tree: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The critical points by number; of a minimum `into`, `saddle` and the loss `until` which its basin is its own."""
+def _points(tree: Mapping[str, Any], surface: Surface) -> list[dict[str, Any]]:
+    """The critical points by number; of a minimum that drains `into` another over `saddle`, the grid point `from` which
+    its basin is what is joined below the loss `until`."""
     drains = {entry["minimum"]: entry for entry in tree["merge_tree"] if entry["into"] is not None}
+    basins = passes(surface) if drains else {}
     found = []
     for k, point in enumerate(tree["critical_points"]):
-        entry, loss = drains.get(k), point["loss"].value
-        own = (
-            {}
-            if entry is None
-            else {"into": entry["into"], "saddle": entry["saddle"], "until": loss + entry["barrier"].value}
-        )
+        own = {}
+        if k in drains:
+            start, until = basins[k]
+            own = {"into": drains[k]["into"], "saddle": drains[k]["saddle"], "from": start, "until": until}
         found.append(
             {"kind": point["kind"], **{axis: point[axis].value for axis in "xy" if point[axis] is not None},
-             "loss": loss, "sure": bool(point["resolved"] and not point["at_border"]), **own}
+             "loss": point["loss"].value, "sure": bool(point["resolved"] and not point["at_border"]), **own}
         )  # fmt: skip
     return found
 
