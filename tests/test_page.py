@@ -18,6 +18,7 @@ from landscape_cli.cli.main import main
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Profile, Provenance, Surface
 from landscape_cli.report.picture.page import page
+from landscape_cli.report.picture.theme import LOWEST as LOWEST_COLOUR
 from landscape_cli.report.picture.view import View
 
 KNOWN = ((-1.0, 0.5), LOWEST, (0.75, -0.5))  # on the grid of `asymmetric`: a corner, the lowest point, an edge
@@ -87,6 +88,62 @@ def test_evil_names_stay_names() -> None:
     assert "\u2028" not in text
     assert "\x1b" not in text
     assert "</script><!--{{script}}" in held(text)["panels"][0]["labels"][0]
+
+
+def test_the_checkpoint_the_lowest_point_and_the_samples_are_told_of_each_split() -> None:
+    low = surface_of(lambda x, y: bowl(x + 0.5, y), "-1:1:9", "-0.5:0.5:5")
+    splits = held(page([view_of(asymmetric(), low)]))["panels"][0]["splits"]
+    assert [split["lowest"] for split in splits.values()] == [int(np.argmin(s.loss)) for s in (asymmetric(), low)]
+    assert [split["centre"] for split in splits.values()] == [bowl(0, 0), bowl(0.5, 0)]
+    assert [split["samples"] for split in splits.values()] == [64, 64]
+    aside = surface_of(lambda x, y: np.nan * x, "0.5:1:3", "0.5:1:3")
+    split = held(page([view_of(aside)]))["panels"][0]["splits"]["train"]
+    assert (split["centre"], split["lowest"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "gram", "equal"),
+    [
+        ("-2:2:9", "-1:1:5", [[1, 0], [0, 1]], True),
+        ("-1:1:9", "-1:1:5", [[1, 0], [0, 3]], True),
+        ("-1:1:9", "-1:1:5", [[1, 0], [0, 25]], False),
+        ("-5:5:9", "-1:1:5", [[1, 0], [0, 1]], False),
+        ("-1:1:9", [0.0], [[1, 0], [0, 1]], False),
+    ],
+)
+def test_units_are_equal_where_both_directions_are_alike(x: str, y: Any, gram: Any, equal: bool) -> None:
+    surface = surface_of(bowl, x, y, gram=gram)
+    assert held(page([view_of(surface)]))["panels"][0]["equal"] is equal
+
+
+def test_a_heading_says_whether_it_is_a_line_and_how_many_samples() -> None:
+    line = profile_of(surface_of(lambda x: x**2 + 0.1, "-1:1:9"), plane="<way>")
+    for profile, told in (
+        (line, "line &lt;way&gt; · train, 64 samples"),
+        (profile_of(asymmetric()), "plane main · train, 64 samples"),
+    ):
+        (heading,) = re.findall(r"<h2>(.*?)</h2>", page([View("run.h5", profile)]).split("<h2>Report")[0])
+        assert re.sub(r"<[^>]*>", "", heading).endswith(told)
+
+
+def marks_told(view: View) -> str:
+    (told,) = re.findall(r'<p class="note marks">(.*?)</p>', page([view]))
+    return re.sub(r"<[^>]*>", "", told)
+
+
+def test_the_key_names_the_marks_that_are_drawn() -> None:
+    assert marks_told(view_of(surface_of(wells, "-1.2:1.2:49", "-0.8:1:37"))).split(" · ") == [
+        "+ checkpoint", "★ lowest point", "○ minimum", "× saddle", "△ maximum", "small: at the border or unsure",
+        "chosen below: red ring, its basin dotted; yellow: what it drains into, and over which saddle",
+    ]  # fmt: skip
+    line = surface_of(lambda x: x**2 + 0.1, "0.5:1:9")
+    told = marks_told(view_of(with_accuracy(line), line))
+    assert told.startswith("━ train · ━ test · dashed: accuracy · band: ± 1 standard error · ★ lowest point · ")
+    assert "saddle" not in told
+
+
+def test_the_star_has_the_colour_of_the_other_pictures() -> None:
+    assert f'LOWEST = "{LOWEST_COLOUR}"' in page([view_of(asymmetric())])
 
 
 def test_a_page_of_10201_points_and_two_splits_is_below_5_mb() -> None:

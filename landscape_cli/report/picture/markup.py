@@ -8,6 +8,8 @@ from html import escape
 from landscape_cli.report.numbers import plain
 from landscape_cli.report.picture.view import View
 
+COLOURS = 4  # of lines, in the page's style
+
 
 def text(words: str) -> str:
     """Words that are no markup and move nothing."""

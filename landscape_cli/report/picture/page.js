@@ -20,7 +20,7 @@ if (split) {
     for (const panel of panels) if (panel.marked !== null) panel.mark(panel.marked);
     drawAll();
   });
-  new ResizeObserver(drawAll).observe(document.querySelector("main"));
+  new ResizeObserver(() => requestAnimationFrame(drawAll)).observe(document.querySelector("main"));
 }
 if (map) {
   state.map = map.value;

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from landscape_cli.analyse.convexity import HessianMap, hessian_map
 from landscape_cli.analyse.critical import passes
-from landscape_cli.analyse.surface import standard_errors
+from landscape_cli.analyse.surface import lowest, standard_errors
 from landscape_cli.profile import Floats, Surface
+from landscape_cli.report.picture.contour import holds_centre, proportion
 from landscape_cli.report.picture.curvature import limit_of, negative_share
 from landscape_cli.report.picture.scale import Scale, scale_of, scales_of
 from landscape_cli.report.picture.view import View
@@ -45,6 +46,12 @@ class Panel:
         """A line, or a plane of one row, is no surface."""
         surface = self.view.record.surface
         return surface.y is None or min(surface.loss.shape) < 2
+
+    @property
+    def equal(self) -> bool:
+        """A unit is as long along both axes: where they are alike in length, in units and in parameter distance."""
+        first, last = np.sqrt(np.diag(self.view.record.gram))[[0, -1]]
+        return not self.thin and proportion(self.view.record.surface) is not None and first / 2 <= last <= 2 * first
 
     @cached_property
     def maps(self) -> dict[str, HessianMap]:
@@ -84,14 +91,26 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "x": x.values.tolist(),
         "y": None if y is None else y.values.tolist(),
         "labels": [view.label(i) for i in range(1 if y is None else 2)],
+        "equal": bool(panel.equal),
         "splits": {
             split: {
                 **_grids(surface),
+                **_singled_out(view, surface),
                 "maps": _curvatures(panel.maps.get(split)),
                 "points": _points(panel.splits[split], surface),
             }
             for split, surface in view.surfaces.items()
         },
+    }
+
+
+def _singled_out(view: View, surface: Surface) -> dict[str, Any]:
+    """The samples; the checkpoint's loss, null where it is outside; which point is the lowest."""
+    where, centre = lowest(surface), surface.centre
+    return {
+        "samples": centre.samples,
+        "centre": centre.loss if holds_centre(view) and np.isfinite(centre.loss) else None,
+        "lowest": None if where is None else int(np.ravel_multi_index(where, surface.loss.shape)),
     }
 
 

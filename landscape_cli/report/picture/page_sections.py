@@ -11,7 +11,7 @@ from landscape_cli.profile import Estimate, Floats
 from landscape_cli.report.numbers import estimate_text
 from landscape_cli.report.picture.ascent import STEP, curves_of, rises_of, steep
 from landscape_cli.report.picture.layers import NOTE, RATIO, Bars, bars_of
-from landscape_cli.report.picture.markup import row, table, text, titled
+from landscape_cli.report.picture.markup import COLOURS, row, table, text, titled
 from landscape_cli.report.picture.scale import Scale
 from landscape_cli.report.picture.spectrum import DEEP, UNIT, density_of, extremes, window_of
 from landscape_cli.report.picture.theme import number
@@ -20,7 +20,6 @@ from landscape_cli.report.picture.view import View
 WIDE, HIGH = 520, 240
 LEFT, RIGHT, TOP, BELOW = 56, 12, 20, 44  # the margins
 DASHES = ("", "6 3", "2 3", "7 3 2 3")  # of one neighbourhood after the other
-COLOURS = 4  # of lines, in the page's style
 
 
 @dataclass(frozen=True)
