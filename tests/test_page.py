@@ -265,6 +265,68 @@ def test_bars_are_as_long_as_the_logarithm_of_the_ratio() -> None:
     assert f"--median:{wide[0]}%" in text
 
 
+def labels(text: str) -> dict[str, tuple[float, float, float]]:
+    """{name: left end, right end, height} of the eigenvalues' labels, a letter as wide as on a phone."""
+    found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="middle">(λ\S+) = ([^<]*)</text>', text)
+    halves = [4.1 * len(f"{name} = {told}") for _, _, name, told in found]
+    return {
+        name: (float(x) - half, float(x) + half, float(y)) for (x, y, name, _), half in zip(found, halves, strict=True)
+    }
+
+
+@pytest.mark.parametrize(("top", "count"), [([5.0, 1.0, 0.5], 5), ([5.0, 4.99, 4.98, 4.97, 4.96, 4.95, 4.94], 6)])
+def test_eigenvalues_are_labelled_and_no_label_covers_another(top: list[float], count: int) -> None:
+    """Of more than there is room for the largest; and those at the other end."""
+    some = {"top": np.array(top), "top_converged": np.ones(len(top)), "top_residuals": np.zeros(len(top))}
+    groups = np.array(top)[:, None] * np.ones(8)
+    found = labels(page([of_section("hessian", **some, top_groups=groups)]))
+    assert len(found) == count
+    assert {"λ1", "λ2", "λP"} <= set(found)
+    for name, (left, right, height) in found.items():
+        assert left >= 55
+        assert right <= 521
+        others = [place for other, place in found.items() if other != name]
+        assert all(height != y or left >= end - 0.2 or start >= right - 0.2 for start, end, y in others)
+
+
+def test_the_density_says_its_unit_and_how_finely_it_is_drawn() -> None:
+    section = SECTIONS["hessian"]
+    bare = replace(section, arrays={k: v for k, v in section.arrays.items() if not k.startswith("density")})
+    view = of_section("hessian")
+    alone = View("run.h5", replace(view.profile, sections={"hessian": bare}))
+    for told in (
+        "density per unit of eigenvalue (parameter distance² / loss)</text>",
+        "drawn with a width of 1/100 of the window",
+    ):
+        assert told in page([view])
+        assert told not in page([alone])
+
+
+def test_an_ascent_says_what_the_report_says_of_it() -> None:
+    """A box in % of 1 + L; starts that end apart have not converged."""
+    apart = np.array([[[0.0, 0.1, 0.3], [0.0, 0.1, 0.1]]])
+    ball = {"worst_adaptive_groups": np.full((2, 8), 0.3)}
+    text = page([of_section("sharpness", keskar_curves=apart, keskar_groups=np.ones((1, 3, 8)), **ball)])
+    (told,) = re.findall(r"<td>(sharpness\.keskar\.0 [^<]*)</td>", text)
+    assert told.startswith("sharpness.keskar.0 ≥ ")
+    assert told.endswith("(not converged) % of 1 + L")
+    assert re.search(r"<td>sharpness\.worst_adaptive ≥ [^<]* loss</td>", text)
+    assert "<td>sharpness.worst not measured</td>" in text
+
+
+@pytest.mark.parametrize(("high", "said"), [(0.3, False), (300.0, True)])
+def test_what_a_log_scale_of_ascents_leaves_out_is_said(high: float, said: bool) -> None:
+    curves = np.array([[[0.0, 0.1, high], [0.0, 0.1, 0.2]]])
+    text = page([of_section("sharpness", keskar_curves=curves, keskar_groups=np.ones((1, 3, 8)))])
+    assert ("rises of 0 or less have no place on it" in text) is said
+
+
+def test_a_table_has_no_empty_column() -> None:
+    text = page([view_of(asymmetric())])
+    assert "<th scope=col>persistence</th>" in text
+    assert "drains into" not in text.split("<h2>Report")[0]
+
+
 def ascents(text: str) -> list[list[tuple[float, float]]]:
     """The corners of every line of the ascents."""
     lines = re.findall(r'<path d="([^"HV]*)" fill="none"', text)

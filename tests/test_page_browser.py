@@ -368,6 +368,51 @@ def test_a_phone_shows_it_all_without_scrolling_sideways(shown: Any) -> None:
     assert window.evaluate("document.documentElement.scrollWidth") <= 375
 
 
+def of_many_tensors() -> View:
+    names = [f"layers.{i}.weight" for i in range(40)]
+    section = SECTIONS["gradient"]
+    arrays = {k: np.resize(v, (40, *v.shape[1:])) if len(v) == 4 else v for k, v in section.arrays.items()}
+    facts = {k: names if isinstance(v, list) and len(v) == 4 else v for k, v in section.facts.items()}
+    made = replace(section, arrays=arrays, facts=facts)
+    return View("run.h5", replace(two_splits().profile, sections={"gradient": made}))
+
+
+def test_a_table_that_goes_on_says_so(shown: Any) -> None:
+    window = shown(of_many_tensors())
+    hint = "document.querySelector('.bars').closest('.scroll').previousElementSibling.innerText"
+    assert window.locator(".bars tr").count() == 41
+    assert window.evaluate(hint) == "40 rows, scroll down ↓"
+    window = shown(of_section("gradient"))
+    assert window.evaluate(hint) == ""
+
+
+def test_a_phone_shows_loss_and_persistence_and_says_that_there_is_more(shown: Any) -> None:
+    window = shown(view_of(surface_of(wells, "-1.2:1.2:49", "-0.8:1:37", noise=0.01)))
+    window.set_viewport_size({"width": 390, "height": 800})
+    window.wait_for_function("document.querySelector('.points .more').textContent.includes('right')")
+    for name in ("loss", "persistence"):
+        box = window.locator(".points th", has_text=name).bounding_box()
+        assert box["x"] + box["width"] < 390
+
+
+def test_nothing_covers_the_map_while_the_table_is_in_view(shown: Any) -> None:
+    window = shown(view_of(surface_of(wells, "-1.2:1.2:49", "-0.8:1:37")))
+    window.locator(".points .scroll").evaluate("box => box.scrollIntoView({ block: 'end' })")
+    table, map_ = window.locator(".points .scroll").bounding_box(), window.locator(".map").bounding_box()
+    assert 0 <= map_["y"] < table["y"] + table["height"] <= 901
+    window.locator(".map").evaluate("map => map.scrollIntoView({ block: 'start' })")
+    map_ = window.locator(".map").bounding_box()
+    at = [map_["x"] + map_["width"] / 2, map_["y"] + 5]
+    assert window.evaluate("([x, y]) => document.elementFromPoint(x, y).className", at) == "map"
+
+
+def test_the_button_that_turns_the_surface_stops_it(shown: Any) -> None:
+    window = shown(two_splits())
+    for told in ("Rotate", "Stop", "Rotate"):
+        assert window.locator("#spin").inner_text() == told
+        window.locator("#spin").click()
+
+
 def test_nan_walls_lines_several_runs_and_a_run_without_planes_make_no_error(shown: Any) -> None:
     surface = asymmetric()
     loss = surface.loss.copy()

@@ -32,6 +32,7 @@ def row(cells: Iterable[str]) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[str], kind: str = "") -> str:
-    """A table that scrolls by itself where it is too wide; `kind` is its class."""
+    """A table that scrolls by itself where it is too wide or too long, as a script says above; `kind` is its class."""
     named = f' class="{kind}"' if kind else ""
-    return f'<div class="scroll"><table{named}>{head(columns) if any(columns) else ""}{"".join(rows)}</table></div>'
+    body = f"<table{named}>{head(columns) if any(columns) else ''}{''.join(rows)}</table>"
+    return f'<p class="note more"></p><div class="scroll">{body}</div>'

@@ -82,7 +82,7 @@ def _controls(panels: Sequence[Panel]) -> str:
     )
     maps = "".join(f'<option value="{value}">{told}</option>' for value, told in MAPS.items())
     maps = f'<label>Map <select id="map">{maps}</select></label>' if any(panel.maps for panel in panels) else ""
-    spin = '<button id="spin" type="button" aria-pressed="false">Rotate</button>'
+    spin = '<button id="spin" type="button">Rotate</button>'
     turns = not all(panel.thin for panel in panels)
     return (
         f'<div class="controls"><fieldset><legend>Loss scale&nbsp;</legend>{scales}</fieldset>'

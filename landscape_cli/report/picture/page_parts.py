@@ -16,7 +16,7 @@ from landscape_cli.report.run import Run, Table
 from landscape_cli.report.tables import closing, heading, tables
 
 SIGNS = {"minimum": "○", "saddle": "×", "maximum": "△", "monkey saddle": "×"}
-POINT = ("point", "kind", "at", "loss", "persistence", "drains into", "barrier", "")
+POINT = ("point", "kind", "loss", "persistence", "at", "drains into", "barrier", "")  # first what a phone has room for
 
 
 def critical(panel: Panel) -> str:
@@ -57,15 +57,20 @@ def _critical(panel: Panel, split: str) -> str:
     for k, point in sorted(enumerate(tree["critical_points"]), key=lambda pair: rank(pair[1])):
         entry = entries.get(k)
         cells = [
-            point["kind"], place(panel.run, point, steps),
-            *(panel.run.cell(point[name]) for name in ("loss", "persistence")),
+            point["kind"], *(panel.run.cell(point[name]) for name in ("loss", "persistence")),
+            place(panel.run, point, steps),
             "" if entry is None else drain(entry),
             "" if entry is None or entry["into"] is None else panel.run.cell(entry["barrier"]), flags(point),
         ]  # fmt: skip
         button = f'<button type="button" aria-pressed="false" data-point="{k}">#{k}</button>'
-        rows.append(row([button, *map(text, cells)]))
+        rows.append([button, *map(text, cells)])
+    kept = [i for i in range(len(POINT)) if any(cells[i] for cells in rows)]
     title = text(f"Critical points and basins, {split}")
-    held = table(POINT, rows) if rows else '<p class="note">None stands out of the noise.</p>'
+    held = (
+        table([POINT[i] for i in kept], [row(cells[i] for i in kept) for cells in rows])
+        if rows
+        else '<p class="note">None stands out of the noise.</p>'
+    )
     return f'<div class="points" data-split="{escape(split)}"><h3>{title}</h3>{held}</div>'
 
 
