@@ -128,7 +128,7 @@ def test_a_heading_says_whether_it_is_a_line_and_how_many_samples() -> None:
 
 def marks_told(view: View) -> str:
     (told,) = re.findall(r'<p class="note marks">(.*?)</p>', page([view]))
-    return re.sub(r"<[^>]*>", "", told)
+    return re.sub(r"<[^>]*>", "", told).replace("&nbsp;", " ")
 
 
 def test_the_key_names_the_marks_that_are_drawn() -> None:
@@ -138,6 +138,8 @@ def test_the_key_names_the_marks_that_are_drawn() -> None:
     ]  # fmt: skip
     line = surface_of(lambda x: x**2 + 0.1, "0.5:1:9")
     told = marks_told(view_of(with_accuracy(line), line))
+    nothing = surface_of(lambda x, y: np.nan * x, "-1:1:5", "-1:1:5")
+    assert "lowest" not in marks_told(view_of(nothing))
     assert told.startswith("━ train · ━ test · dashed: accuracy · band: ± 1 standard error · ★ lowest point · ")
     assert "saddle" not in told
 

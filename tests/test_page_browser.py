@@ -386,6 +386,15 @@ def test_a_table_that_goes_on_says_so(shown: Any) -> None:
     assert window.evaluate(hint) == ""
 
 
+def test_a_table_is_whole_in_print(shown: Any) -> None:
+    waves = surface_of(lambda x, y: 2 + np.sin(9 * x) * np.sin(9 * y) + 0.3 * x, "-1:1:41", "-1:1:41")
+    window = shown(view_of(waves))
+    assert "scroll down" in window.locator(".points .more").inner_text()
+    window.emulate_media(media="print")
+    for box in window.locator(".scroll:visible").all():
+        assert box.evaluate("box => box.scrollHeight - box.clientHeight") <= 1
+
+
 def test_a_phone_shows_loss_and_persistence_and_says_that_there_is_more(shown: Any) -> None:
     window = shown(view_of(surface_of(wells, "-1.2:1.2:49", "-0.8:1:37", noise=0.01)))
     window.set_viewport_size({"width": 390, "height": 800})

@@ -38,11 +38,9 @@ function dot(pen, x, y) {
   }
 }
 function ring(pen, x, y, style) {
-  pen.strokeStyle = style;
-  pen.lineWidth = 3;
   pen.beginPath();
   pen.arc(x, y, 11, 0, 7);
-  pen.stroke();
+  for (const [colour, wide] of [["#000", 5], [style, 3]]) { pen.strokeStyle = colour; pen.lineWidth = wide; pen.stroke(); }
 }
 // The checkpoint's cross, the lowest point's star.
 function plus(pen, x, y) {

@@ -30,12 +30,14 @@ def key(panel: Panel) -> str:
     points = [point for tree in trees for point in tree["critical_points"]]
     kinds = {point["kind"] for point in points}
     told = _lines(view) if view.record.surface.y is None else []
-    told += ["+ checkpoint"] if holds_centre(view) else []
-    told += [f'<span style="color:{LOWEST}">★</span> lowest point']
-    told += [f"{sign} {kind}" for kind, sign in SIGNS.items() if kind in kinds]
+    told += ["+&nbsp;checkpoint"] if holds_centre(view) else []
+    lowest = any(surface.finite.any() for surface in view.surfaces.values())
+    told += [f'<span style="color:{LOWEST}">★</span>&nbsp;lowest point'] if lowest else []
+    told += [f"{sign}&nbsp;{kind}" for kind, sign in SIGNS.items() if kind in kinds]
     told += ["small: at the border or unsure"] if any(p["at_border"] or not p["resolved"] for p in points) else []
     if any(entry["into"] is not None for tree in trees for entry in tree["merge_tree"]):
-        told.append("chosen below: red ring, its basin dotted; yellow: what it drains into, and over which saddle")
+        over = ", and over which saddle" if view.record.surface.y is not None else ""
+        told.append(f"chosen below: red ring, its basin dotted; yellow: what it drains into{over}")
     return f'<p class="note marks">{" · ".join(told)}<span class="hatched"></span></p>'
 
 
