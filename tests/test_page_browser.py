@@ -236,11 +236,14 @@ def test_the_accuracy_has_its_own_axis_at_its_own_heights(shown: Any) -> None:
 
 
 def test_the_read_out_is_rounded_by_its_error_as_in_the_report(shown: Any) -> None:
+    levels = np.array([6.21372e-3, 123.456, 7.77e-7, 2.345678e9, 0.99996, 0.0, -1e-4])
+    spreads = np.array([0.01, 3.0, 2e-8, 7e8, 0.07, 8e-6, 0.5])
     apart = np.tile([1.0, -1.0], 32)
-    levels = np.array([6.21372e-3, 123.456, 7.77e-7, 2.345678e9, 0.99996])
-    surface = surface_of(
-        lambda x: levels[np.rint(x).astype(int)], "0:4:5", noise=lambda x: 0.07 * levels[np.rint(x).astype(int)] * apart
-    )
+
+    def of(values: Any) -> Any:
+        return lambda x: values[np.rint(x).astype(int)]
+
+    surface = surface_of(of(levels), "0:6:7", noise=lambda x: of(spreads)(x) * apart)
     window, errors = shown(view_of(surface)), standard_errors(surface)
     window.locator(".map").press("Home")
     for loss, error in zip(surface.loss.tolist(), errors.tolist(), strict=True):

@@ -21,7 +21,9 @@ const estimate = (value, error) => {
   const [power, last] = [Math.max(Math.abs(value), error), error].map((size) => Math.floor(Math.log10(size)));
   const plain = power >= -4 && power < 7, whole = plain ? 0 : power;
   const end = plain ? "" : `e${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`;
-  return [value, error].map((size) => (size / 10 ** whole).toFixed(Math.max(0, 1 - last + whole)) + end).join(" ± ");
+  const [told, off] = [value, error].map((size) => (size / 10 ** whole).toFixed(Math.max(0, 1 - last + whole)));
+  const zero = !/[1-9]/.test(told); // which has no sign
+  return `${zero ? (plain ? told.replace("-", "") : "0") : told + end} ± ${off}${end}`;
 };
 const tick = (value) => {
   const size = Math.abs(value);
