@@ -439,3 +439,25 @@ def test_nan_walls_lines_several_runs_and_a_run_without_planes_make_no_error(sho
     ):
         window = shown(*views)
         assert window.locator("main").inner_text()
+
+
+def test_a_split_may_be_called_as_what_every_object_has(shown: Any) -> None:
+    one, other = view_of(asymmetric()), view_of(asymmetric(), file="other.h5")
+    record = other.record
+    renamed = replace(record, surfaces={"constructor": record.surface})
+    profile = replace(other.profile, planes={"main": renamed}, centre={"constructor": record.surface.centre})
+    window = shown(one, View("other.h5", profile))
+    assert window.locator("output").count() == 2
+    for name in ("constructor", "train"):
+        window.locator("#split").select_option(name)
+        assert all("loss" in text for text in window.locator("output").all_inner_texts())
+
+
+@pytest.mark.slow
+def test_a_large_surface_is_read_off_too(shown: Any) -> None:
+    window = shown(view_of(surface_of(bowl, "-1:1:401", "-1:1:401", groups=2)))
+    before = window.locator("output").inner_text()
+    box = window.locator(".surface").bounding_box()
+    window.locator(".surface").hover(position={"x": 0.5 * box["width"], "y": 0.6 * box["height"]})
+    window.locator(".surface").hover(position={"x": 0.4 * box["width"], "y": 0.5 * box["height"]})
+    assert window.locator("output").inner_text() != before

@@ -10,7 +10,7 @@ class Chart {
     this.output = element.querySelector("output");
     this.buttons = [...element.querySelectorAll("[data-point]")];
   }
-  get name() { return state.split in this.held.splits ? state.split : Object.keys(this.held.splits)[0]; }
+  get name() { return Object.hasOwn(this.held.splits, state.split) ? state.split : Object.keys(this.held.splits)[0]; }
   get split() { return this.held.splits[this.name]; }
   get scale() { return data.scales[this.held.scale][state.log ? "log" : "linear"]; }
   // The curvatures that the map shows, or none where it shows the loss.

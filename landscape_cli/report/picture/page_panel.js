@@ -79,7 +79,8 @@ class Panel extends Surface {
   }
   // The point under the pointer; of several close ones the one nearest to the eye.
   pick(x, y) {
-    const far = this.places.map(([px, py]) => Math.hypot(px - x, py - y)), close = Math.min(...far.filter((d) => d >= 0));
+    const far = this.places.map(([px, py]) => Math.hypot(px - x, py - y));
+    const close = far.reduce((least, d) => (d < least ? d : least), Infinity);
     if (close === Infinity) return;
     let best = -1;
     far.forEach((d, k) => { if (d <= close + 3 && (best < 0 || this.places[k][2] < this.places[best][2])) best = k; });
