@@ -39,6 +39,13 @@ def of_sections() -> View:
     return View("run.h5", Profile("p", Provenance(**LONG), {}, {}, sections()))
 
 
+def of_ends() -> View:
+    """Without a spectral density."""
+    whole = sections()["hessian"]
+    ends = {name: array for name, array in whole.arrays.items() if not name.startswith("density")}
+    return View("run.h5", Profile("p", Provenance(**LONG), {}, {}, {"hessian": replace(whole, arrays=ends)}))
+
+
 def line() -> View:
     found = surface_of(lambda x: 0.01 + x**2, "-1:1:21", noise=0.1)
     return view_of(replace(found, metrics={"accuracy": 1 - found.loss}), found, **LONG)
@@ -55,6 +62,7 @@ def shown() -> list[tuple[str, View]]:
         ("tree", planes["column"]),
         ("curve", line()),
         *((kind, of_sections()) for kind in ("spectrum", "ascent", "gradient")),
+        ("spectrum", of_ends()),
     ]
 
 
@@ -83,6 +91,17 @@ def test_a_panel_is_as_wide_as_its_window() -> None:
     np.testing.assert_allclose(size_of([view_of(tall), view_of(flat)]), (wide - BAR, high))
     assert narrow < wide
     assert low < high
+
+
+def test_the_numbers_beside_bars_and_the_words_below_them_cover_nothing() -> None:
+    figure = figure_of("spectrum", [of_ends()] * 2)
+    values = [text.get_window_extent() for panel in figure.axes for text in panel.texts]
+    labels = [panel.xaxis.label.get_window_extent() for panel in figure.axes]
+    assert len(values) == 10
+    assert not any(a.overlaps(b) for a, b in combinations([*values, *labels, figure.texts[0].get_window_extent()], 2))
+    assert not any(value.overlaps(panel.bbox) for value in values for panel in figure.axes)
+    assert {panel.get_xlim() for panel in figure.axes} == {figure.axes[0].get_xlim()}
+    assert "hessian.density=true" in figure.texts[0].get_text()
 
 
 def hatches_of(panel: Any) -> set[str]:

@@ -20,7 +20,7 @@ from landscape_cli.report.picture.screen import MARGIN, Screen, bare
 from landscape_cli.report.picture.terminal import TERMINAL, drawn
 from landscape_cli.report.picture.terminal_curve import highest
 from landscape_cli.report.picture.terminal_map import DENSITY, SHADES
-from landscape_cli.report.picture.terminal_rows import EIGHTHS, bars, block
+from landscape_cli.report.picture.terminal_rows import EIGHTHS, Row, bars, block
 from landscape_cli.report.picture.view import View
 
 SMALL = Screen(80, 30, colour=False)
@@ -40,7 +40,7 @@ def shown() -> dict[str, View]:
 
 def eighths(text: str) -> int:
     """How long the bar in this line is."""
-    return sum(8 if letter == "█" else max(0, EIGHTHS.find(letter)) for letter in text)
+    return sum({"█": 8, "▐": 4}.get(letter, max(0, EIGHTHS.find(letter))) for letter in text)
 
 
 @pytest.mark.parametrize("kind", TERMINAL)
@@ -54,10 +54,21 @@ def test_no_line_of_any_kind_is_wider_than_the_terminal(kind: str, width: int) -
         assert max(len(bare(line)) for text in (plain, coloured) for line in text.splitlines()) <= width
 
 
-def test_bars_are_as_long_as_their_values() -> None:
-    lines = bars(["a", "b", "c", "d"], [4.0, 1.0, -2.0, np.nan], ["4", "1", "-2", "none"], Screen(40, 30, False))
-    assert [eighths(line) for line in lines] == [8 * 33, 2 * 33, 4 * 33, 0]
+def test_bars_are_as_long_as_their_values_and_begin_at_one_axis() -> None:
+    block = [Row("a", 4.0, "4"), Row("b", 1.0, "1"), Row("c", -2.0, "-2"), Row("d", np.nan, "none")]
+    (lines,) = bars([block], Screen(44, 30, False))
+    assert [eighths(line) for line in lines] == [8 * 24, 8 * 6, 8 * 12, 0]  # 12 columns at the left, 24 at the right
+    axis = lines[0].index("│")
+    assert {line.index("│") for line in lines} == {axis}
+    assert lines[2][axis - 1] == "█"
+    assert lines[0][axis + 1] == "█"
     assert len({line.index(text) for line, text in zip(lines, ("4", "1", "-2", "none"), strict=True)}) == 1
+
+
+def test_bars_of_positive_values_have_no_axis_and_blocks_one_scale() -> None:
+    first, second = bars([[Row("a", 4.0, "4")], [Row("name", 1.0, "1.000 ± 0.001")]], Screen(60, 30, False))
+    assert "│" not in first[0] + second[0]
+    assert eighths(first[0]) == 4 * eighths(second[0])
 
 
 @pytest.mark.parametrize(
@@ -114,7 +125,20 @@ def test_a_spectrum_without_a_density_is_bars() -> None:
     text = drawn("spectrum", [View("run.h5", Profile("p", Provenance(), {}, {}, {"hessian": ends}))], SMALL)
     found = {line.split()[0]: eighths(line) for line in text.splitlines() if line.startswith("λ")}
     assert found["λ2"] == pytest.approx(found["λ1"] / 5, abs=1)
-    assert found["λP"] == pytest.approx(found["λ1"] * 0.02 / 5, abs=1)
+    assert found["λP"] <= 8
+    assert "hessian.density=true" in text
+
+
+def test_spectra_of_several_runs_are_on_one_scale() -> None:
+    whole = sections()["hessian"]
+    ends = {k: v for k, v in whole.arrays.items() if not k.startswith("density")}
+    sharp = {k: v * (10 if k[:3] in ("top", "bot") and "converged" not in k else 1) for k, v in ends.items()}
+    views = [
+        View("run.h5", Profile("p", Provenance(), {}, {}, {"hessian": replace(whole, arrays=found)}))
+        for found in (ends, sharp)
+    ]
+    flat, steep = (eighths(line) for line in drawn("spectrum", views, SMALL).splitlines() if line.startswith("λ1"))
+    assert flat == pytest.approx(steep / 10, abs=1)
 
 
 def test_an_ascent_is_the_highest_of_its_starts() -> None:

@@ -12,8 +12,8 @@ from landscape_cli.report.picture.ascent import curves_of
 from landscape_cli.report.picture.curve import check_line, line_title
 from landscape_cli.report.picture.scale import Scale, cells, scale_of
 from landscape_cli.report.picture.screen import MARGIN, Screen, bare, ends, labelled
-from landscape_cli.report.picture.spectrum import DEEP, UNIT, density_of, extremes, window_of
-from landscape_cli.report.picture.terminal_rows import bars
+from landscape_cli.report.picture.spectrum import DEEP, DENSER, UNIT, density_of, found_ends, window_of
+from landscape_cli.report.picture.terminal_rows import Row, bars
 from landscape_cli.report.picture.theme import number
 from landscape_cli.report.picture.view import View, cut
 from landscape_cli.section import Section
@@ -62,20 +62,22 @@ def highest(curves: Floats) -> Floats:
 
 
 def spectra(views: Sequence[View], screen: Screen) -> list[str]:
-    """The spectral density on a log scale over the eigenvalues, and the extreme ones; without it bars of these."""
+    """The spectral density on a log scale over the eigenvalues, and the extreme ones; without it bars of these.
+
+    Several runs are on one scale.
+    """
     sections = [view.section("hessian") for view in views]
     window = window_of(sections) if all("density_nodes" in section.arrays for section in sections) else None
+    found = [[Row(name, value, estimate_text(e)) for name, value, e in found_ends(section)] for section in sections]
     lines = []
-    for view, section in zip(views, sections, strict=True):
-        found = {name: estimate for name, estimate in extremes(section) if np.isfinite(estimate.value or 0.0)}
-        values = [float(estimate.value or 0.0) for estimate in found.values()]
-        texts = [f"{name} = {estimate_text(estimate)}" for name, estimate in found.items()]
+    for view, section, rows, drawn in zip(views, sections, found, bars(found, screen), strict=True):
         lines += screen.told(view.section_title("hessian", "Hessian spectrum"))
         if window:
-            lines += _density(section, window, values, screen)
-            lines += [*screen.told(f"across: {UNIT}; ^ an eigenvalue found by Lanczos"), *screen.packed(texts)]
+            lines += _density(section, window, [row.value for row in rows], screen)
+            lines += screen.told(f"across: {UNIT}; ^ an eigenvalue found by Lanczos")
+            lines += screen.packed(f"{row.name} = {row.text}" for row in rows)
         else:
-            lines += [*bars(list(found), values, list(map(estimate_text, found.values())), screen), *screen.told(UNIT)]
+            lines += [*drawn, *screen.told(f"{UNIT}; {DENSER}")]
         lines += screen.told(view.caption)
     return lines
 
