@@ -20,7 +20,7 @@ from landscape_cli.cli.main import main
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Floats, PlaneRecord, Profile, Provenance, Surface
 from landscape_cli.report.picture.curvature import negative_share
-from landscape_cli.report.picture.kinds import KINDS, default_kind
+from landscape_cli.report.picture.kinds import KINDS, SECTIONS, default_kind
 from landscape_cli.report.picture.relief import faces
 from landscape_cli.report.picture.scale import ABOVE, ABOVE_SCALE, NO_NUMBER, NORMAL, UNMEASURED, cells, edges, scale_of
 from landscape_cli.report.picture.screen import Screen
@@ -30,7 +30,7 @@ from landscape_cli.report.picture.terminal_curve import sampled
 from landscape_cli.report.picture.terminal_map import shape_of
 from landscape_cli.report.picture.theme import MAP, THEMES, rendered
 from landscape_cli.report.picture.tree import branches
-from landscape_cli.report.picture.view import View
+from landscape_cli.report.picture.view import View, told_apart
 from landscape_cli.section import Section
 
 Capture = pytest.CaptureFixture[str]
@@ -233,6 +233,31 @@ def test_nan_infinity_and_unmeasured_points_are_seen_in_the_terminal() -> None:
     assert "without" not in text
 
 
+def test_runs_whose_checkpoints_are_called_alike_are_named_by_their_files() -> None:
+    job = "[model]\ncheckpoint = 'cnn.pt'\n"
+    views = [view_of(asymmetric(), file=file, job=job) for file in ("a.h5", "b.h5")]
+    other = view_of(asymmetric(), file="c.h5", job=job.replace("cnn", "mlp"))
+    assert [view.name for view in told_apart([*views, other])] == ["a.h5: cnn.pt", "b.h5: cnn.pt", "mlp.pt"]
+    text = drawn("contour", [*views, other], SMALL)
+    assert [line.split(" · ")[0] for line in text.splitlines() if " · plane " in line] == [
+        "a.h5: cnn.pt", "b.h5: cnn.pt", "mlp.pt",
+    ]  # fmt: skip
+    assert "a.h5" not in drawn("contour", [views[0], other], SMALL)
+
+
+def test_two_directions_that_are_drawn_alike_are_told_apart() -> None:
+    view = view_of(asymmetric())
+    assert [view.label(i).split(" (")[0] for i in (0, 1)] == ["x: random direction 1", "y: random direction 2"]
+    assert (
+        view_of(surface_of(lambda x: x**2, "-1:1:5")).label(0).startswith("x: random direction (filter norm, seed 0)")
+    )
+
+
+def test_a_line_is_called_one() -> None:
+    line = surface_of(lambda x: x**2 + 0.1, "-1:1:21")
+    assert "run.h5 · line main · train" in drawn("tree", [view_of(line)], SMALL)
+
+
 def test_a_curve_of_braille_rises_from_its_lowest_point() -> None:
     text = drawn("curve", [view_of(surface_of(lambda x: (x - 0.5) ** 2 + 1, "-1:1:41"))], SMALL)
     rows = [line[9:].ljust(70) for line in text.splitlines()[1:-5]]
@@ -296,6 +321,35 @@ def test_what_cannot_be_drawn_is_said(
     assert said in told
     assert len(told.splitlines()) == 2
     assert sorted(path.name for path in run.parent.iterdir() if path.suffix != ".lock") == ["run.h5"]
+
+
+@pytest.mark.parametrize("output", ["-", "run.png"])
+@pytest.mark.parametrize(("kind", "section"), SECTIONS.items())
+def test_a_section_of_another_split_is_refused(
+    kind: str, section: str, output: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    held = replace(profile_of(asymmetric(), asymmetric()), sections={section: sections()[section]})
+    store.save(held, tmp_path / "run.h5")
+    assert main(["plot", "run.h5", "--kind", kind, "--split", "test", "-o", output]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == f"error: the {kind} of run.h5 was measured on train, not on test\nhint: leave out --split\n"
+    assert not (tmp_path / "run.png").exists()
+    if output == "-":
+        assert main(["plot", "run.h5", "--kind", kind, "--split", "train"]) == 0
+
+
+def test_what_a_run_lacks_is_said_in_plain_words() -> None:
+    empty = View("run.h5", Profile("p", Provenance(), {}, {}))
+    for ask, said in (
+        (lambda: empty.section("gradient"), "finished section gradient"),
+        (lambda: empty.record, "plane"),
+    ):
+        with pytest.raises(LandscapeError) as caught:
+            ask()
+        assert str(caught.value) == f"run.h5 has no {said}"
+        assert caught.value.hint.startswith("measure it: landscape scan ")
 
 
 def test_an_input_is_never_an_output_and_an_output_is_not_overwritten(run: Path, capsys: Capture) -> None:
@@ -362,10 +416,12 @@ def sections() -> dict[str, Section]:
     rise = np.array([[0.0, 0.1, 0.3], [0.0, 0.2, 0.25]])
     sharpness = {
         "group_sizes": sizes, "centre_groups": sizes, "worst_curves": rise / 100, "worst_adaptive_curves": rise,
-        "keskar_curves": np.where(rise == 0.25, np.nan, rise)[None],
+        "keskar_curves": np.where(rise == 0.25, np.nan, rise)[None], "keskar_groups": np.full((1, 2, groups), 0.3),
+        "worst_groups": np.full((2, groups), 0.003), "worst_adaptive_groups": np.full((2, groups), 0.3),
     }  # fmt: skip
     gradient = {
-        "group_sizes": sizes, "group_products": np.eye(groups), "sample_squares": sizes, "sample_counts": sizes,
+        "group_sizes": sizes, "group_losses": sizes, "group_products": np.eye(groups), "sample_squares": sizes,
+        "sample_counts": sizes,
         "layer_norms": np.array([1.0, 2.0, 1e-6, 0.0]), "weight_norms": np.array([3.0, 1.0, 1.0, 0.0]),
     }  # fmt: skip
     return {

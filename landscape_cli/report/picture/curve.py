@@ -55,7 +55,7 @@ def check_line(view: View) -> None:
 def line_title(view: View) -> str:
     """Checkpoint, line, and each split with its samples."""
     counts = ", ".join(f"{cut(split)} {surface.centre.samples} samples" for split, surface in view.surfaces.items())
-    return f"{view.name} · line {view.record.name} · {counts}"
+    return f"{view.name} · {view.what} · {counts}"
 
 
 def band(surface: Surface) -> Floats:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.report.numbers import plain
-from landscape_cli.report.picture.view import View
+from landscape_cli.report.picture.view import View, told_apart
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -59,7 +59,7 @@ def rendered(draw: Draw, views: Sequence[View], ending: str, dark: bool = False)
     if len(views) > MOST:
         raise LandscapeError(f"{len(views)} runs do not fit in one picture", f"give at most {MOST}")
     with prepared(THEMES[dark]) as figure:
-        draw(figure, views, THEMES[dark])
+        draw(figure, told_apart(views), THEMES[dark])
         metadata: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
         out = io.BytesIO()
         figure.savefig(out, format=ending, metadata=metadata[ending])

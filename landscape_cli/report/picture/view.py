@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any
@@ -23,12 +23,13 @@ LONG = 48  # letters of a name
 
 @dataclass(frozen=True)
 class View:
-    """A run, with the plane and the split that are asked for; "" where none is."""
+    """A run, with the plane and the split that are asked for; "" where none is; `alike`: beside one called as it is."""
 
     file: str
     profile: Profile
     plane: str = ""
     split: str = ""
+    alike: bool = False
 
     @cached_property
     def record(self) -> PlaneRecord:
@@ -39,7 +40,7 @@ class View:
         """
         planes = self.profile.planes
         if not planes:
-            raise self.lacks("a plane", "landscape scan ... --x=-1:1:51 --y=-1:1:51")
+            raise self.lacks("plane", "landscape scan ... --x=-1:1:51 --y=-1:1:51")
         if self.plane and self.plane not in planes:
             raise one_of(f"plane of {self.file}", self.plane, list(planes))
         return planes[self.plane] if self.plane else next(iter(planes.values()))
@@ -69,7 +70,7 @@ class View:
         """
         section = self.profile.sections.get(name)
         if section is None or not section.complete:
-            raise self.lacks(f"a finished section {name}", f"landscape scan ... --only {name}")
+            raise self.lacks(f"finished section {name}", f"landscape scan ... --only {name}")
         return section
 
     def lacks(self, what: str, command: str) -> LandscapeError:
@@ -84,18 +85,26 @@ class View:
 
     @property
     def name(self) -> str:
-        """The checkpoint's file, as the job names it; the run's own where it does not."""
+        """The checkpoint's file, as the job names it; the run's own where it does not, or before it where alike."""
         try:
             found = tomllib.loads(self.profile.provenance.job).get("model", {}).get("checkpoint")
         except (tomllib.TOMLDecodeError, AttributeError):
             found = None
-        return cut(PurePath(found).name if isinstance(found, str) and found else PurePath(self.file).name)
+        if not isinstance(found, str) or not found:
+            return plain(self.file) if self.alike else cut(PurePath(self.file).name)
+        name = cut(PurePath(found).name)
+        return f"{plain(self.file)}: {name}" if self.alike else name
+
+    @property
+    def what(self) -> str:
+        """`plane main`, `line between`."""
+        return f"{'line' if self.record.surface.y is None else 'plane'} {self.record.name}"
 
     @property
     def title(self) -> str:
         """Checkpoint, plane, split, samples."""
         split, surface = self.shown
-        return f"{self.name} · plane {self.record.name} · {counted(split, surface.centre)}"
+        return f"{self.name} · {self.what} · {counted(split, surface.centre)}"
 
     def section_title(self, name: str, what: str) -> str:
         """Checkpoint, what is shown, split, samples."""
@@ -132,17 +141,27 @@ class View:
 
     def label(self, axis: int) -> str:
         """Of an axis its direction's kind, normalisation and unit."""
-        recipes = self.record.directions
-        recipe: Mapping[str, Any] = recipes[axis] if axis < len(recipes) else {}
+        length = float(np.sqrt(self.record.gram[axis, axis]))
+        told = cut(f"{'xy'[axis]}: {self._direction(axis)}", 60)
+        return f"{told}, 1 = {length:.3g} in parameter distance"
+
+    def _direction(self, axis: int) -> str:
+        """`random direction 1 (filter norm, seed 0)`: of two that are made alike, with its number."""
+        recipes = [*self.record.directions, {}, {}][:2]
+        recipe: Mapping[str, Any] = recipes[axis]
         source = PurePath(str(recipe.get("from") or "")).name
         kind = f"{called(recipe)} {source}" if source else called(recipe)
         made = recipe.get("normalize")
         how = [] if made in (None, "none") else [f"{made} norm"]
         how += [] if recipe.get("seed") is None else [f"seed {recipe['seed']}"]
-        length = float(np.sqrt(self.record.gram[axis, axis]))
-        made_how = f" ({', '.join(how)})" if how else ""
-        told = cut(f"{'xy'[axis]}: {kind} direction{made_how}", 60)
-        return f"{told}, 1 = {length:.3g} in parameter distance"
+        which = f" {axis + 1}" if recipes[0].get("kind") == recipes[1].get("kind") == "random" else ""
+        return f"{kind} direction{which}" + (f" ({', '.join(how)})" if how else "")
+
+
+def told_apart(views: Sequence[View]) -> list[View]:
+    """Of runs whose checkpoints are called alike each named with its file."""
+    names = [view.name for view in views]
+    return [replace(view, alike=names.count(view.name) > 1) for view in views]
 
 
 def cut(text: str, most: int = LONG) -> str:
