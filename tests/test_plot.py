@@ -19,7 +19,7 @@ from landscape_cli import store
 from landscape_cli.cli.main import main
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Floats, PlaneRecord, Profile, Provenance, Surface
-from landscape_cli.report.picture.curvature import negative_share
+from landscape_cli.report.picture.curvature import negative_share, ratio_of
 from landscape_cli.report.picture.kinds import KINDS, SECTIONS, default_kind
 from landscape_cli.report.picture.relief import faces
 from landscape_cli.report.picture.scale import ABOVE, ABOVE_SCALE, NO_NUMBER, NORMAL, UNMEASURED, cells, edges, scale_of
@@ -160,6 +160,9 @@ def test_the_share_of_negative_curvature_is_0_where_convex() -> None:
     saddle = surface_of(lambda x, y: x**2 - 0.25 * y**2, "-1:1:5", "-1:1:5")
     np.testing.assert_allclose(negative_share(hessian_map(saddle)), 0.25)
     np.testing.assert_array_equal(negative_share(hessian_map(asymmetric())), 0)
+    cap = hessian_map(surface_of(lambda x, y: -(x**2) - 4 * y**2, "-1:1:5", "-1:1:5"))
+    np.testing.assert_allclose(ratio_of(cap), 4)
+    np.testing.assert_array_equal(negative_share(cap), 1)
 
 
 def test_no_lines_of_a_merge_tree_cross() -> None:

@@ -12,9 +12,10 @@ import pytest
 from problems import surface_of
 from test_plot import asymmetric, bowl, odd_surfaces, section, sections, view_of, with_loss
 
+from landscape_cli.analyse.convexity import hessian_map
 from landscape_cli.profile import Profile, Provenance
 from landscape_cli.report.picture.contour import BAR, HATCHES, proportion, size_of
-from landscape_cli.report.picture.curvature import beside_above
+from landscape_cli.report.picture.curvature import NEGATIVE, beside_above, ends_of
 from landscape_cli.report.picture.kinds import KINDS
 from landscape_cli.report.picture.layers import MOST, bars_of
 from landscape_cli.report.picture.scale import scale_of
@@ -135,7 +136,67 @@ def test_walls_do_not_set_the_colours_of_a_curvature_map() -> None:
     assert np.argwhere(over).tolist() == [[i, j] for i in range(3) for j in range(3)]
     limits = [figure_of("curvature", [view_of(s)]).axes[0].collections[0].get_clim()[1] for s in (plane, walled)]
     assert limits[1] == pytest.approx(limits[0], rel=0.2)
-    assert HATCHES["above"] in hatches_of(figure_of("curvature", [view_of(walled)]).axes[0])
+    figure = figure_of("curvature", [view_of(walled)])
+    assert HATCHES["above"] in hatches_of(figure.axes[0])
+    assert f"a loss around is above {loss[loss < 1e30].max():.4g}" in legend_of(figure)
+
+
+def legend_of(figure: Any) -> list[str]:
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def test_no_curvature_is_beyond_its_colours_and_each_map_says_its_ends() -> None:
+    wave = surface_of(lambda x, y: 5 + np.sin(3 * x) + 0.01 * np.cos(9 * y), "-1:1:21", "-1:1:21", noise=1e-3)
+    figure = figure_of("curvature", [view_of(wave)])
+    found = hessian_map(wave)
+    for panel, values in zip(figure.axes, (found.lowest, found.highest), strict=False):
+        low, high = panel.collections[0].get_clim()
+        assert low == -high
+        assert high == max(np.abs(found.lowest).max(), np.abs(found.highest).max())
+        assert panel.get_title("left").endswith(f": {values.min():.3g} to {values.max():.3g}")
+
+
+def test_small_curvatures_have_a_colour_beside_large_ones() -> None:
+    ends = ends_of([hessian_map(surface_of(lambda x, y: 0.001 * x**2 + y**4, "-1:1:41", "-1:1:41"))])
+    assert ends.limit == pytest.approx(12, rel=0.2)
+    assert ends.linear < 0.002
+    assert 0.0 in ends.ticks()
+    assert len(ends.ticks()) <= 11
+    assert max(ends.ticks()) <= ends.limit
+
+
+def test_curvature_that_is_rounding_is_flat() -> None:
+    rough = surface_of(lambda x, y: 2.3 + 1e-15 * np.sin(99 * x * y), "-1:1:9", "-1:1:9")
+    assert hessian_map(rough).lowest.any()
+    figure = figure_of("curvature", [view_of(rough)])
+    assert not any(np.asarray(panel.collections[0].get_array()).any() for panel in figure.axes[:3])
+    assert "λ: flat; cells within the rounding of the losses are drawn as 0" in figure.texts[0].get_text()
+
+
+def test_a_ratio_above_1_has_an_arrow_and_both_negative_a_hatch() -> None:
+    cap, saddle, bowl_ = (
+        surface_of(lambda x, y, a=a, b=b: 9 + a * x**2 + b * y**2, "-1:1:7", "-1:1:7")
+        for a, b in ((-1, -3), (1, -4), (1, 4))
+    )
+    for surface, negative, beyond in ((cap, True, True), (saddle, False, True), (bowl_, False, False)):
+        figure = figure_of("curvature", [view_of(surface)])
+        assert (
+            (NEGATIVE in hatches_of(figure.axes[2])) == negative == ("both eigenvalues negative" in legend_of(figure))
+        )
+        assert ("ratio above 1" in legend_of(figure)) == beyond
+        (bar,) = figure.axes[2].child_axes
+        assert (bar._colorbar.extend == "max") == beyond
+    assert figure_of("curvature", [view_of(saddle)]).axes[2].get_title("left") == "ratio −λmin/|λmax|: 4 to 4"
+
+
+def test_a_curvature_map_says_its_units_and_has_bars_as_tall_as_itself() -> None:
+    figure = figure_of("curvature", [view_of(surface_of(bowl, "-1:1:9", "-0.5:0.5:5"))])
+    for panel in figure.axes:
+        assert "in parameter distance" in panel.get_xlabel()
+        (bar,) = panel.child_axes
+        heights = [(box.y0, box.y1) for box in (bar.get_window_extent(), panel.get_window_extent())]
+        assert heights[0] == pytest.approx(heights[1])
+    assert "checkpoint" in legend_of(figure)
 
 
 def test_the_deepest_basin_goes_on_to_the_highest_loss() -> None:

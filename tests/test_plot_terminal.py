@@ -167,6 +167,14 @@ def test_a_saddle_has_the_letter_of_its_share_of_negative_curvature() -> None:
     assert "? NaN" in holed
 
 
+def test_a_ratio_above_1_is_seen_in_the_terminal() -> None:
+    cap = view_of(surface_of(lambda x, y: 9 - x**2 - 4 * y**2, "-1:1:7", "-1:1:7"))
+    text = drawn("curvature", [cap], SMALL)
+    assert "^ above 1, up to 4" in text
+    assert "both negative in 25 of 25 cells" in " ".join(text.split())
+    assert "λmin -8 to -8; λmax -2 to -2" in text
+
+
 @pytest.mark.parametrize(("lowest", "signs"), [((0.0, 0.0), "X"), ((0.5, 0.25), "*+")])
 def test_the_checkpoint_is_seen_where_it_is_the_lowest_point_too(lowest: tuple[float, float], signs: str) -> None:
     bowl = surface_of(lambda x, y: (x - lowest[0]) ** 2 + (y - lowest[1]) ** 2 + 1, "-1:1:9", "-1:1:9")

@@ -201,13 +201,17 @@ def hatches(surface: Surface, scale: Scale, theme: Theme) -> list[Any]:
 
 def symbols(views: Sequence[View]) -> list[Any]:
     """Each mark that is drawn somewhere."""
-    from matplotlib.lines import Line2D
-
     drawn = {point["kind"] for view in views for point in critical_points(view)}
     placed = [_mark("*", "lowest point", LOWEST)] if any(view.place() for view in views) else []
     kinds = [_mark(mark, kind, "#ffffff") for kind, mark in MARKS.items() if kind in drawn]
-    centre = [Line2D([], [], label="checkpoint", **cross(11))] if any(map(holds_centre, views)) else []
-    return [*centre, *placed, *kinds]
+    return [*centre_key(views), *placed, *kinds]
+
+
+def centre_key(views: Sequence[View]) -> list[Any]:
+    """The checkpoint's cross, where it is drawn."""
+    from matplotlib.lines import Line2D
+
+    return [Line2D([], [], label="checkpoint", **cross(11))] if any(map(holds_centre, views)) else []
 
 
 def _mark(marker: str, label: str, colour: str) -> Any:

@@ -8,12 +8,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from landscape_cli.analyse.convexity import hessian_map
 from landscape_cli.analyse.surface import lowest
-from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Axis, Floats, Surface
 from landscape_cli.report.picture.contour import check_planar
-from landscape_cli.report.picture.curvature import UNIT, negative_share
+from landscape_cli.report.picture.curvature import UNIT, both_negative, map_of, range_of, ratio_of
 from landscape_cli.report.picture.scale import ABOVE_SCALE, NO_NUMBER, UNMEASURED, Scale, cells, scale_of
 from landscape_cli.report.picture.screen import MARGIN, Screen, ends, labelled
 from landscape_cli.report.picture.theme import number
@@ -27,7 +25,6 @@ LETTERS = {ABOVE_SCALE: "^", NO_NUMBER: "?", UNMEASURED: "_"}
 TOLD = {ABOVE_SCALE: "above", NO_NUMBER: "NaN", UNMEASURED: "not measured yet"}
 MARKS = {"+": "checkpoint", "*": "lowest point", "X": "checkpoint and lowest point"}
 ROWS = 24  # at most
-SHARE = Scale(0.0, 1.0, None, 1.0)
 Cells = NDArray[np.int8]
 Marks = dict[tuple[int, int], str]  # by row and column
 
@@ -93,20 +90,20 @@ def heat_map(views: Sequence[View], screen: Screen) -> list[str]:
 
 
 def curvature_map(views: Sequence[View], screen: Screen) -> list[str]:
-    """How much of the curvature is negative, cell by cell; below it the range of both eigenvalues."""
+    """The ratio of negative curvature, cell by cell, all on one scale; below it the range of both eigenvalues."""
+    maps = [map_of(view) for view in views]
+    shown = [_inner(view.shown[1], ratio_of(found)) for view, found in zip(views, maps, strict=True)]
+    scale = Scale(0.0, 1.0, None, max(float(np.nanmax(s.loss, initial=0.0)) for s in shown))
     lines = []
-    for view in views:
-        check_planar(view)
-        surface, found = view.shown[1], hessian_map(view.shown[1])
-        if not found.lowest.size:
-            raise LandscapeError("a curvature map needs 3 × 3 points", "draw the plane with --kind contour")
-        grid = Grid.of(_inner(surface, negative_share(found)), screen)
+    for view, found, surface in zip(views, maps, shown, strict=True):
+        grid = Grid.of(surface, screen)
         places = grid.marks(low=False)
-        title = f"{view.title} · −λmin/|λmax|"
-        lines += _block(view, title, grid, grid.painted(SHARE, places, screen.colour), screen)
-        lines += screen.told(f"λmin {_range(found.lowest)}; λmax {_range(found.highest)} ({UNIT})")
-    kinds = np.full(1, NO_NUMBER if "?" in "".join(lines) else 0, dtype=np.int8)
-    return [*lines, *_legend("0 convex, 1 as much down as up", SHARE, kinds, {"+"}, screen)]
+        title = f"{view.title} · ratio −λmin/|λmax|"
+        lines += _block(view, title, grid, grid.painted(scale, places, screen.colour), screen)
+        both = f"both negative in {both_negative(found).sum()} of {found.lowest.size} cells"
+        lines += screen.told(f"λmin {range_of(found.lowest)}; λmax {range_of(found.highest)} ({UNIT}); {both}")
+    kinds = np.concatenate([cells(surface, scale).ravel() for surface in shown])
+    return [*lines, *_legend("0 convex, 1 as much down as up", scale, kinds, {"+"}, screen)]
 
 
 def _inner(surface: Surface, values: Floats) -> Surface:
@@ -114,11 +111,6 @@ def _inner(surface: Surface, values: Floats) -> Surface:
     assert surface.y is not None
     x, y = (Axis(axis.values[1:-1]) for axis in (surface.x, surface.y))
     return replace(surface, x=x, y=y, loss=values, measured=np.ones(values.shape, dtype=bool))
-
-
-def _range(values: Floats) -> str:
-    known = values[np.isfinite(values)]
-    return f"from {number(known.min())} to {number(known.max())}" if len(known) else "nowhere known"
 
 
 def _block(view: View, title: str, grid: Grid, rows: Sequence[str], screen: Screen) -> list[str]:
