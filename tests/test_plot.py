@@ -18,18 +18,28 @@ from problems import surface_of
 from landscape_cli import store
 from landscape_cli.cli.main import main
 from landscape_cli.errors import LandscapeError
-from landscape_cli.profile import Floats, PlaneRecord, Profile, Provenance, Surface
+from landscape_cli.profile import Estimate, Floats, PlaneRecord, Profile, Provenance, Surface
 from landscape_cli.report.picture.curvature import negative_share, ratio_of
 from landscape_cli.report.picture.kinds import KINDS, SECTIONS, default_kind
 from landscape_cli.report.picture.relief import faces
-from landscape_cli.report.picture.scale import ABOVE, ABOVE_SCALE, NO_NUMBER, NORMAL, UNMEASURED, cells, edges, scale_of
+from landscape_cli.report.picture.scale import (
+    ABOVE,
+    ABOVE_SCALE,
+    NO_NUMBER,
+    NORMAL,
+    UNMEASURED,
+    cells,
+    edges,
+    scale_of,
+    scales_of,
+)
 from landscape_cli.report.picture.screen import Screen
 from landscape_cli.report.picture.spectrum import density_of
 from landscape_cli.report.picture.terminal import drawn
 from landscape_cli.report.picture.terminal_curve import sampled
 from landscape_cli.report.picture.terminal_map import shape_of
 from landscape_cli.report.picture.theme import MAP, THEMES, rendered
-from landscape_cli.report.picture.tree import branches
+from landscape_cli.report.picture.tree import UNSURE, branches, digits
 from landscape_cli.report.picture.view import View, told_apart
 from landscape_cli.section import Section
 
@@ -127,6 +137,18 @@ def test_ticks_are_round_ordered_and_inside(low: float, high: float) -> None:
     assert all(float(f"{tick:.3g}") == tick for tick in ticks)
 
 
+@pytest.mark.parametrize(("low", "rise"), [(-0.09518, 4.9), (-5.0, 2.0), (-123.456, 400.0), (-0.0123, 1e-5)])
+def test_ticks_of_negative_losses_are_round(low: float, rise: float) -> None:
+    scale = scales_of([low + np.append(0.0, np.geomspace(1e-3, 1, 200)) * rise])[1]
+    ticks = scale.ticks()
+    assert 3 <= len(ticks) <= 10
+    assert (np.diff(ticks) > 0).all()
+    assert low <= ticks[0]
+    assert ticks[-1] <= low + rise
+    digits = 5 if rise < 1e-3 * abs(low) else 3
+    assert all(float(f"{tick:.{digits}g}") == tick for tick in ticks)
+
+
 def test_cells_tell_what_is_no_number_above_or_not_measured() -> None:
     surface = surface_of(lambda x: x**2 + 0.1, "-1:1:9")
     loss, measured = surface.loss.copy(), surface.measured.copy()
@@ -169,7 +191,7 @@ def test_no_lines_of_a_merge_tree_cross() -> None:
     def wells(x: Any) -> Any:
         return np.cos(6 * np.pi * x) + 0.6 * np.cos(2.2 * np.pi * x + 1) + 0.3 * x
 
-    stems = branches(view_of(surface_of(wells, "-1:1:201")).statistics)
+    stems = branches(view_of(surface_of(wells, "-1:1:201")).statistics, [0.01])
     assert len(stems) > 4
     assert [stem.at for stem in stems] == list(range(len(stems)))
     for stem in stems:
@@ -177,6 +199,14 @@ def test_no_lines_of_a_merge_tree_cross() -> None:
             between = stems[min(stem.at, stem.into) + 1 : max(stem.at, stem.into)]
             assert all(other.merges is not None and other.merges <= stem.merges for other in between)
             assert stem.merges >= stem.loss
+
+
+@pytest.mark.parametrize(
+    ("value", "stderr", "text"),
+    [(-0.0013, 0.015, "-0.001"), (0.99605075, 1e-9, "0.9961"), (0.0061, None, "0.0061"), (12.345, 2.1, "12.3")],
+)
+def test_numbers_have_no_more_digits_than_are_sure_or_fit(value: float, stderr: float | None, text: str) -> None:
+    assert digits(Estimate.of(value, stderr), f"{value:.4g}") == text
 
 
 # ---- the terminal
@@ -259,6 +289,11 @@ def test_two_directions_that_are_drawn_alike_are_told_apart() -> None:
 def test_a_line_is_called_one() -> None:
     line = surface_of(lambda x: x**2 + 0.1, "-1:1:21")
     assert "run.h5 · line main · train" in drawn("tree", [view_of(line)], SMALL)
+
+
+def test_a_hollow_minimum_may_be_one_whose_place_is_unsure() -> None:
+    assert "place unsure" in UNSURE
+    assert f"○ {UNSURE}" in " ".join(drawn("tree", [view_of(asymmetric())], SMALL).split())
 
 
 def test_a_curve_of_braille_rises_from_its_lowest_point() -> None:

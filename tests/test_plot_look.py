@@ -204,6 +204,9 @@ def test_the_deepest_basin_goes_on_to_the_highest_loss() -> None:
     low, high = sorted(panel.lines[0].get_ydata())
     assert (low, high) == pytest.approx((0.1, asymmetric().loss.max()))
     assert panel.get_ylabel() == "loss (log scale)"
+    ticks = panel.get_yticks()
+    assert ticks.max() == high
+    assert (ticks[1:] / ticks[:-1] >= 1.19).all()
 
 
 def test_an_ascent_shows_its_start_where_the_rise_is_0_or_below() -> None:
@@ -241,7 +244,7 @@ def test_a_legend_has_as_few_rows_as_fit(widths: list[float], room: float, colum
 
 def test_an_axis_says_of_what_it_is_the_logarithm() -> None:
     kinds = [scale_of([low + np.array([0.0, 0.1, 1.0, 9.0])]).kind for low in (0.5, 0.0, 50.0)]
-    assert kinds == [" (log scale)", " (log scale of its rise)", ""]
+    assert kinds == [" (log scale)", " (log scale of its rise above the lowest)", ""]
 
 
 def test_two_splits_differ_in_more_than_colour() -> None:

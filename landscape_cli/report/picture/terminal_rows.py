@@ -11,7 +11,7 @@ from landscape_cli.analyse.gradient import EXPLODING, VANISHING
 from landscape_cli.report.picture.layers import RATIO, bars_of
 from landscape_cli.report.picture.screen import Screen
 from landscape_cli.report.picture.theme import number
-from landscape_cli.report.picture.tree import Branch, stems_of
+from landscape_cli.report.picture.tree import SURE, UNSURE, Branch, stems_of
 from landscape_cli.report.picture.view import View
 
 EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -92,15 +92,14 @@ def merge_tree(views: Sequence[View], screen: Screen) -> list[str]:
         for stem in stems:
             if stem.into is None:
                 lines += _branches(stem, stems, "", "")
-        lines += screen.told("● inside and resolved, ○ at the border or perhaps the grid's own", view.caption)
+        lines += screen.told(f"● {SURE}, ○ {UNSURE}", view.caption)
     return [line[: screen.width] for line in lines]
 
 
 def _branches(stem: Branch, stems: Sequence[Branch], first: str, then: str) -> list[str]:
     """A minimum and, indented below it, those that drain into it."""
-    where = ", ".join(f"{value:.2g}" for value in stem.where)
     drains = f", drains at {number(stem.merges)}" if stem.merges is not None and stem.into is not None else ""
-    lines = [f"{first}{'●' if stem.sure else '○'} #{stem.number} ({where}) loss {number(stem.loss)}{drains}"]
+    lines = [f"{first}{'●' if stem.sure else '○'} #{stem.number} {stem.where} loss {stem.height}{drains}"]
     below = [other for other in stems if other.into == stem.at]
     for other in below:
         last = other is below[-1]
