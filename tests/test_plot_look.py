@@ -14,11 +14,14 @@ from test_plot import asymmetric, bowl, odd_surfaces, section, sections, view_of
 
 from landscape_cli.analyse.convexity import hessian_map
 from landscape_cli.profile import Profile, Provenance
+from landscape_cli.report.picture.ascent import least_of
 from landscape_cli.report.picture.contour import BAR, HATCHES, proportion, size_of
 from landscape_cli.report.picture.curvature import NEGATIVE, beside_above, ends_of
 from landscape_cli.report.picture.kinds import KINDS
 from landscape_cli.report.picture.layers import MOST, bars_of
 from landscape_cli.report.picture.scale import scale_of
+from landscape_cli.report.picture.screen import Screen
+from landscape_cli.report.picture.terminal import drawn
 from landscape_cli.report.picture.theme import THEMES, columns_of, prepared
 from landscape_cli.report.picture.view import View
 
@@ -214,6 +217,42 @@ def test_an_ascent_shows_its_start_where_the_rise_is_0_or_below() -> None:
     starts = [line.get_ydata()[0] for line in figure.axes[0].lines]
     assert starts == [0.0] * len(starts)
     assert figure.axes[0].get_ylim()[0] < 0
+
+
+def test_ascents_far_apart_are_told_apart_and_say_what_a_report_says() -> None:
+    figure = figure_of("ascent", [of_sections()])
+    (panel,) = figure.axes
+    assert panel.get_yscale() == "symlog"
+    ball = max(line.get_ydata().max() for line in panel.lines if line.get_color() == panel.lines[2].get_color())
+    place = panel.transAxes.inverted().transform(panel.transData.transform((0, ball)))[1]
+    assert ball == pytest.approx(0.003)
+    assert place > 0.3
+    told = figure.texts[0].get_text().replace("\n", " ")
+    assert "adaptive ball, ρ = ?: ≥ 0.3; ball, ρ = ?: ≥ 0.003; box" in told
+    assert "box, ε = 0.001: ≥ 15 (not finite) in % of 1 + L" in told
+
+
+def test_ascents_that_end_apart_have_not_converged() -> None:
+    whole = sections()["sharpness"]
+    apart = np.array([[0.0, 0.1, 0.3], [0.0, 0.1, 0.15]])
+    view = View(
+        "run.h5",
+        Profile(
+            "p",
+            Provenance(),
+            {},
+            {},
+            {"sharpness": replace(whole, arrays={**whole.arrays, "keskar_curves": apart[None]})},
+        ),
+    )
+    for told in (figure_of("ascent", [view]).texts[0].get_text(), drawn("ascent", [view], Screen(200, 30, False))):
+        assert "(not converged) in % of 1 + L" in told
+
+
+@pytest.mark.parametrize(("scale", "least"), [(1.0, None), (0.1, None), (0.01, 1e-4)])
+def test_a_log_scale_begins_a_hundredth_below_the_flattest(scale: float, least: float | None) -> None:
+    rise = np.linspace(0.5, 1.0, 20)[None]
+    assert least_of([{"a": rise, "b": scale * rise, "c": 0.0 * rise}]) == least
 
 
 def test_the_median_is_that_of_all_tensors_where_not_all_are_shown() -> None:

@@ -149,6 +149,13 @@ def test_an_ascent_is_the_highest_of_its_starts() -> None:
     assert text.index("a") < text.index("0.3")
 
 
+def test_the_log_scale_of_an_ascent_ends_at_a_rise() -> None:
+    lines = drawn("ascent", [at_checkpoint()], SMALL).splitlines()
+    numbers = [line[:MARGIN].strip() for line in lines[1 : SMALL.down + 1]]
+    assert (numbers[0], numbers[-1]) == ("0.3", "3e-5")
+    assert "log scale; 3e-5 and less at the bottom" in " ".join(lines)
+
+
 def test_what_a_file_says_of_its_ascents_moves_no_cursor() -> None:
     ascents = replace(sections()["sharpness"], settings={"rho": EVIL, "adaptive_rho": EVIL, "split": EVIL})
     view = View(EVIL, Profile("p", Provenance(), {}, {}, {"sharpness": ascents}))

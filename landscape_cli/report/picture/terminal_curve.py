@@ -8,7 +8,7 @@ import numpy as np
 
 from landscape_cli.profile import Floats
 from landscape_cli.report.numbers import estimate_text
-from landscape_cli.report.picture.ascent import curves_of
+from landscape_cli.report.picture.ascent import curves_of, highest_of, least_of, rises_of
 from landscape_cli.report.picture.curve import check_line, line_title
 from landscape_cli.report.picture.scale import Scale, cells, scale_of
 from landscape_cli.report.picture.screen import MARGIN, Screen, bare, ends, labelled
@@ -43,15 +43,22 @@ def ascents(views: Sequence[View], screen: Screen) -> list[str]:
     for view, curves in zip(views, found, strict=True):
         if not curves:
             raise view.lacks("ascents", "landscape scan ... --only sharpness")
-    scale = scale_of([curve for curves in found for curve in curves.values()])
+    least, rises = least_of(found), rises_of(found)
+    low = min(float(rises.min(initial=0.0)), 0.0) if least is None else least
+    high = max(float(rises.max(initial=0.0)), low)
+    scale = Scale(low, high, None if least is None else 0.0, high)
+    scaled = "" if least is None else f" (log scale; {number(low)} and less at the bottom)"
     lines = []
     for view, curves in zip(views, found, strict=True):
         heights = {name: scale.height(highest(curve)) for name, curve in curves.items()}
         steps = np.arange(max(curve.shape[1] for curve in curves.values()), dtype=np.float64)
-        label = "rise of the loss:" if scale.offset is None else "rise of the loss (log scale):"
-        drawn = plotted(label, heights, steps, (scale.high, scale.low), screen)
-        told = screen.told("across: the ascent step; of each neighbourhood its highest start", view.caption)
-        lines += [*screen.told(view.section_title("sharpness", "sharpness ascents")), *drawn, *told]
+        drawn = plotted(f"rise of the loss{scaled}:", heights, steps, (high, low), screen)
+        told = (
+            "across: the ascent step; of each neighbourhood its highest start",
+            highest_of(view.section("sharpness")),
+        )
+        lines += [*screen.told(view.section_title("sharpness", "sharpness ascents")), *drawn]
+        lines += screen.told(*told, view.caption)
     return lines
 
 
