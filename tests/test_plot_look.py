@@ -15,7 +15,7 @@ from test_plot import asymmetric, bowl, odd_surfaces, section, sections, view_of
 from landscape_cli.analyse.convexity import hessian_map
 from landscape_cli.profile import Profile, Provenance
 from landscape_cli.report.picture.ascent import least_of
-from landscape_cli.report.picture.contour import BAR, HATCHES, proportion, size_of
+from landscape_cli.report.picture.contour import BAR, HATCHES, SMALL, proportion, size_of, sizes_of
 from landscape_cli.report.picture.curvature import NEGATIVE, beside_above, ends_of
 from landscape_cli.report.picture.kinds import KINDS
 from landscape_cli.report.picture.layers import MOST, bars_of
@@ -123,6 +123,30 @@ def test_nan_unmeasured_and_above_have_their_own_hatches_on_one_picture() -> Non
     assert not hatches_of(figure_of("contour", [view_of(plane)]).axes[0])
 
 
+def test_no_contour_is_made_up_beside_what_is_no_number_or_above() -> None:
+    plane = surface_of(lambda x, y: 0.5 + (x + 1) ** 2 + y**2, "-1:1:11", "-1:1:11")
+    for wall in (np.inf, np.nan, 1e30):
+        loss = plane.loss.copy()
+        loss[4, 4] = wall
+        panel = figure_of("contour", [view_of(with_loss(plane, loss))]).axes[0]
+        (drawn,) = [
+            one
+            for one in panel.collections
+            if one.get_label() != "" and np.size(one.get_linewidth()) and not one.get_fill()
+        ]
+        corners = np.concatenate([path.vertices for path in drawn.get_paths() if len(path)])
+        assert len(corners) > 50
+        inside = (np.abs(corners - (plane.x.values[4], plane.x.values[4])) < 0.2 - 1e-9).all(1)
+        assert not inside.any()
+
+
+def test_only_marks_that_fall_together_are_small() -> None:
+    places = np.array([[0.0, 0.0], [0.01, -0.01], [0.5, 0.0]])
+    assert sizes_of(places, [2.0, 2.0]) == [SMALL, SMALL, 1.0]
+    assert sizes_of(places, [0.02, 0.0]) == [1.0, 1.0, 1.0]
+    assert sizes_of(np.zeros((0, 2)), [2.0, 2.0]) == []
+
+
 def test_one_loss_has_no_colour_bar_and_is_named() -> None:
     for kind in ("contour", "surface"):
         figure = figure_of(kind, [view_of(odd_surfaces()["constant"])])
@@ -228,7 +252,7 @@ def test_ascents_far_apart_are_told_apart_and_say_what_a_report_says() -> None:
     assert ball == pytest.approx(0.003)
     assert place > 0.3
     told = figure.texts[0].get_text().replace("\n", " ")
-    assert "adaptive ball, ρ = ?: ≥ 0.3; ball, ρ = ?: ≥ 0.003; box" in told
+    assert "adaptive ball, ρ = ?: ≥ 0.3 (not converged); ball, ρ = ?: ≥ 0.003 (not converged); box" in told
     assert "box, ε = 0.001: ≥ 15 (not finite) in % of 1 + L" in told
 
 

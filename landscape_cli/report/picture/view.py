@@ -19,6 +19,7 @@ from landscape_cli.report.numbers import plain
 from landscape_cli.section import Section
 
 LONG = 48  # letters of a name
+POINTS = 24  # critical points at most
 
 
 @dataclass(frozen=True)
@@ -80,8 +81,16 @@ class View:
     @cached_property
     def statistics(self) -> dict[str, Any]:
         """The critical points and merge tree of the split that is shown."""
-        split, _ = self.shown
+        return self.statistics_of(self.shown[0])
+
+    def statistics_of(self, split: str) -> dict[str, Any]:
+        """Those of any split."""
         return plane_statistics(self.record, wanted={"critical_points", "merge_tree", split})[split]
+
+    def critical(self, split: str = "") -> list[Mapping[str, Any]]:
+        """The most persistent critical points that are inside and resolved, of the split that is shown or another."""
+        found = self.statistics_of(split) if split else self.statistics
+        return [p for p in found["critical_points"] if p["resolved"] and not p["at_border"]][:POINTS]
 
     @property
     def name(self) -> str:
@@ -133,11 +142,7 @@ class View:
 
     def place(self) -> tuple[float, ...] | None:
         """The coordinates of the lowest point; None without a finite one."""
-        _, surface = self.shown
-        where = lowest(surface)
-        if where is None:
-            return None
-        return tuple(float(axis.values[i]) for axis, i in zip(surface.axes, where, strict=True))
+        return lowest_of(self.shown[1])
 
     def label(self, axis: int) -> str:
         """Of an axis its direction's kind, normalisation and unit."""
@@ -156,6 +161,14 @@ class View:
         how += [] if recipe.get("seed") is None else [f"seed {recipe['seed']}"]
         which = f" {axis + 1}" if recipes[0].get("kind") == recipes[1].get("kind") == "random" else ""
         return f"{kind} direction{which}" + (f" ({', '.join(how)})" if how else "")
+
+
+def lowest_of(surface: Surface) -> tuple[float, ...] | None:
+    """The coordinates of a surface's lowest point; None without a finite one."""
+    where = lowest(surface)
+    if where is None:
+        return None
+    return tuple(float(axis.values[i]) for axis, i in zip(surface.axes, where, strict=True))
 
 
 def told_apart(views: Sequence[View]) -> list[View]:
