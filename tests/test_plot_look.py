@@ -315,3 +315,54 @@ def test_two_splits_differ_in_more_than_colour() -> None:
     drawn = [one for one in panel.lines if one.get_label().startswith("loss")]
     assert len({one.get_marker() for one in drawn}) == 2
     assert len(right.lines) == 1
+
+
+def test_a_band_is_within_the_axes() -> None:
+    deep = surface_of(
+        lambda x: 0.1 + x**4, "-1:1:21", noise=lambda x: np.where(np.arange(64) % 2, 1.0, -1.0) * (0.3 + 0 * x)
+    )
+    flat = surface_of(lambda x: 2 + 0.1 * x, "-1:1:21", noise=1.0)
+    low = surface_of(lambda x: x**4 - 3, "-1:1:21", noise=3.0)
+    for surface in (deep, flat, low):
+        panel = figure_of("curve", [view_of(surface)]).axes[0]
+        (area,) = panel.collections[:1]
+        corners = area.get_paths()[0].vertices[:, 1]
+        assert corners.max() - corners.min() > np.ptp(surface.loss)
+        assert panel.get_ylim()[0] <= corners.min()
+        assert corners.max() <= panel.get_ylim()[1]
+
+
+def test_a_split_looks_the_same_alone() -> None:
+    held = line().profile
+    both, alone = (figure_of("curve", [View("run.h5", held, "main", split)]).axes[0] for split in ("", "test"))
+    looks = [
+        {(one.get_color(), one.get_marker()) for one in panel.lines if one.get_label() == "loss, test"}
+        for panel in (both, alone)
+    ]
+    assert len(looks[0]) == 1
+    assert looks[0] == looks[1]
+
+
+def test_the_barrier_of_a_line_is_marked_on_every_split() -> None:
+    pair = [surface_of(lambda x, c=c: c + (x**2 - 0.25) ** 2, "-1:1:41", noise=1e-3) for c in (0.1, 0.3)]
+    figure = figure_of("curve", [view_of(*pair)])
+    marks = [one for one in figure.axes[0].collections if len(one.get_offsets()) == 1 and one.get_paths()]
+    places = np.array([one.get_offsets()[0] for one in marks])
+    for level in (0.1, 0.3):
+        tops = places[(np.abs(places - (0.0, level + 0.0625)) < (0.02, 0.005)).all(1)]
+        ends = [places[(np.abs(places - (x, level)) < (0.03, 0.005)).all(1)] for x in (-0.5, 0.5)]
+        assert len(tops) == 1
+        assert sorted(map(len, ends)) == [1, 2]  # the lowest point's star is on one of them
+    assert {"minimum", "maximum", "lowest point"} <= set(legend_of(figure))
+
+
+def test_a_minimum_whose_place_is_unsure_is_dotted() -> None:
+    kink = surface_of(
+        lambda x: 0.1 + np.minimum((x + 0.5) ** 2, 0.02 + np.maximum(0.5 - x, 3 * x - 1.5)), "-1:1:41", noise=1e-4
+    )
+    view = view_of(kink)
+    assert [point["resolved"] for point in view.critical(unsure=True) if point["kind"] == "minimum"] == [True, False]
+    figure = figure_of("curve", [view])
+    dotted = [one for one in figure.axes[0].collections if len(one.get_offsets()) and one.get_linestyle()[0][1]]
+    assert [one.get_offsets()[0][0] for one in dotted if one.get_offsets()[0][0] > 0.2] == [pytest.approx(0.5)]
+    assert "dotted: a minimum or maximum whose place is unsure" in figure.texts[0].get_text()

@@ -18,7 +18,7 @@ from landscape_cli import store
 from landscape_cli.profile import Profile, Provenance
 from landscape_cli.report.picture.screen import MARGIN, Screen, bare
 from landscape_cli.report.picture.terminal import TERMINAL, drawn
-from landscape_cli.report.picture.terminal_curve import highest
+from landscape_cli.report.picture.terminal_curve import columns_of, highest
 from landscape_cli.report.picture.terminal_map import DENSITY, SHADES
 from landscape_cli.report.picture.terminal_rows import EIGHTHS, Row, bars, block
 from landscape_cli.report.picture.view import View
@@ -104,6 +104,26 @@ def test_the_merge_tree_is_indented_by_what_drains_into_what() -> None:
     rows = [row for row in drawn("tree", [view_of(line)], SMALL).splitlines() if " loss " in row]
     told = [re.sub(r"[●○] #\d+ \(.*?\)", "o", row) for row in rows]
     assert told == ["o loss 1", "└─ o loss 2, drains at 5", "   └─ o loss 3, drains at 4"]
+
+
+def test_what_a_curve_leaves_out_is_counted_by_kind_and_marked_below_it() -> None:
+    line = surface_of(lambda x: x**2 + 0.1, "-1:1:21")
+    loss, measured = line.loss.copy(), line.measured.copy()
+    loss[:3], loss[5], measured[18:] = np.nan, 1e30, False
+    text = drawn("curve", [view_of(line, replace(line, loss=loss, measured=measured))], SMALL)
+    assert "^ above 1.1, up to 1e+30: 1; ? NaN: 3; _ not measured yet: 3" in " ".join(text.split())
+    row = next(row for row in text.splitlines() if "?" in row)[MARGIN:].ljust(SMALL.across)
+    for sign, points in (("?", (0, 1, 2)), ("^", (5,)), ("_", (18, 19, 20)), (" ", (4, 10))):
+        assert all(row[round(point / 20 * (SMALL.across - 1))] == sign for point in points), sign
+    assert set(row[SMALL.across // 2 :][: SMALL.across // 4]) == {" "}
+
+
+@pytest.mark.parametrize("count", [5, 500])
+def test_no_odd_point_is_lost_between_columns(count: int) -> None:
+    kinds = np.zeros(count, dtype=np.int8)
+    kinds[3] = 2
+    assert (columns_of(kinds, np.linspace(0, 1, count), 40) == 2).any()
+    assert not columns_of(0 * kinds, np.linspace(0, 1, count), 40).any()
 
 
 def test_a_spectrum_has_its_peak_and_its_signs_where_the_eigenvalues_are() -> None:

@@ -213,8 +213,8 @@ def hatches(surface: Surface, scale: Scale, theme: Theme) -> list[Any]:
 def symbols(views: Sequence[View]) -> list[Any]:
     """Each mark that is drawn somewhere."""
     drawn = {point["kind"] for view in views for point in view.critical()}
-    placed = [_mark("*", "lowest point", LOWEST)] if any(view.place() for view in views) else []
-    kinds = [_mark(mark, kind, "#ffffff") for kind, mark in MARKS.items() if kind in drawn]
+    placed = [mark_key("*", "lowest point", LOWEST)] if any(view.place() for view in views) else []
+    kinds = [mark_key(mark, kind, "#ffffff") for kind, mark in MARKS.items() if kind in drawn]
     return [*centre_key(views), *placed, *kinds]
 
 
@@ -225,7 +225,8 @@ def centre_key(views: Sequence[View]) -> list[Any]:
     return [Line2D([], [], label="checkpoint", **cross(11))] if any(map(holds_centre, views)) else []
 
 
-def _mark(marker: str, label: str, colour: str) -> Any:
+def mark_key(marker: str, label: str, colour: str) -> Any:
+    """A mark in a legend."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], ls="", marker=marker, ms=8.5, mfc=colour, mec="#555555", mew=0.8, label=label)

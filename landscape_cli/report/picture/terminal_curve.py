@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landscape_cli.profile import Floats
 from landscape_cli.report.numbers import estimate_text
 from landscape_cli.report.picture.ascent import curves_of, highest_of, least_of, rises_of
 from landscape_cli.report.picture.curve import check_line, line_title
-from landscape_cli.report.picture.scale import Scale, cells, scale_of
+from landscape_cli.report.picture.scale import ABOVE_SCALE, Scale, cells, scale_of
 from landscape_cli.report.picture.screen import MARGIN, Screen, bare, ends, labelled
 from landscape_cli.report.picture.spectrum import DEEP, DENSER, UNIT, density_of, found_ends, window_of
+from landscape_cli.report.picture.terminal_map import SIGNS, TOLD
 from landscape_cli.report.picture.terminal_rows import Row, bars
 from landscape_cli.report.picture.theme import number
 from landscape_cli.report.picture.view import View, cut
@@ -31,10 +33,24 @@ def loss_curve(views: Sequence[View], screen: Screen) -> list[str]:
 
 def _loss(view: View, scale: Scale, screen: Screen) -> list[str]:
     heights = {cut(split): np.where(s.measured, scale.height(s.loss), np.nan) for split, s in view.surfaces.items()}
-    lost = sum(int((cells(s, scale) != 0).sum()) for s in view.surfaces.values())
-    odd = [f"left out: {lost} points that are NaN, not measured or above {number(scale.high)}"] if lost else []
-    drawn = plotted(f"loss{scale.kind}:", heights, view.record.surface.x.values, (scale.high, scale.low), screen)
+    x, kinds = view.record.surface.x.values, np.stack([cells(s, scale) for s in view.surfaces.values()])
+    signs = "".join(SIGNS.get(kind, " ") for kind in columns_of(kinds.max(0), x, screen.across).tolist())
+    drawn = plotted(f"loss{scale.kind}:", heights, x, (scale.high, scale.low), screen, signs.rstrip())
+    more = {ABOVE_SCALE: f" {number(scale.high)}, up to {number(scale.highest)}"}
+    lost = [
+        f"{sign} {TOLD[kind]}{more.get(kind, '')}: {n}" for kind, sign in SIGNS.items() if (n := (kinds == kind).sum())
+    ]
+    odd = [f"left out, points of all splits: {'; '.join(lost)}"] if lost else []
     return [*screen.told(line_title(view)), *drawn, *screen.told(*odd, view.label(0), view.caption)]
+
+
+def columns_of(kinds: NDArray[np.int8], x: Floats, count: int) -> NDArray[np.int8]:
+    """[count] what the nearest point to each of evenly spaced columns is, or the worst that falls into one."""
+    at = np.linspace(x[0], x[-1], count)
+    found: NDArray[np.int8] = kinds[np.abs(at[:, None] - x).argmin(1)]
+    span = (x[-1] - x[0]) or 1.0
+    np.maximum.at(found, np.rint((x - x[0]) / span * (count - 1)).astype(int), kinds)
+    return found
 
 
 def ascents(views: Sequence[View], screen: Screen) -> list[str]:

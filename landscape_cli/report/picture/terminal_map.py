@@ -21,7 +21,7 @@ from landscape_cli.report.picture.view import View
 SHADES = (53, 54, 24, 25, 30, 36, 71, 77, 113, 149, 184, 226)
 DENSITY = " .,:;ox%#@"  # the same without colour
 COLOURS = {ABOVE_SCALE: 231, NO_NUMBER: 240, UNMEASURED: 235}
-LETTERS = {ABOVE_SCALE: "^", NO_NUMBER: "?", UNMEASURED: "_"}
+SIGNS = {ABOVE_SCALE: "^", NO_NUMBER: "?", UNMEASURED: "_"}
 TOLD = {ABOVE_SCALE: "above", NO_NUMBER: "NaN", UNMEASURED: "not measured yet"}
 MARKS = {"+": "checkpoint", "*": "lowest point", "X": "checkpoint and lowest point"}
 ROWS = 24  # at most
@@ -151,7 +151,7 @@ def _letters(shade: Floats, kinds: Cells, marks: dict[int, str]) -> str:
     """(columns, 2) -> a letter for each column: the worse of its halves, for NaN must not hide."""
     out = []
     for i, (shades, kind) in enumerate(zip(shade.max(1).tolist(), kinds.max(1).tolist(), strict=True)):
-        out.append(marks.get(i) or LETTERS.get(kind) or DENSITY[min(len(DENSITY) - 1, int(shades * len(DENSITY)))])
+        out.append(marks.get(i) or SIGNS.get(kind) or DENSITY[min(len(DENSITY) - 1, int(shades * len(DENSITY)))])
     return "".join(out)
 
 
@@ -162,7 +162,7 @@ def _legend(label: str, scale: Scale, kinds: Cells, marks: set[str], screen: Scr
     signs = [f"{mark} {name}" for mark, name in MARKS.items() if mark in marks]
     for kind, name in TOLD.items():
         if (kinds == kind).any():
-            sign = _swatch(COLOURS[kind]) * 2 if screen.colour else LETTERS[kind]
+            sign = _swatch(COLOURS[kind]) * 2 if screen.colour else SIGNS[kind]
             more = f" {number(scale.high)}, up to {number(scale.highest)}" if kind == ABOVE_SCALE else ""
             signs.append(f"{sign} {name}{more}")
     return [*screen.packed([f"{label}{scale.kind}:", shown], " "), *screen.packed(signs)]

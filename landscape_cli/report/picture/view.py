@@ -87,10 +87,14 @@ class View:
         """Those of any split."""
         return plane_statistics(self.record, wanted={"critical_points", "merge_tree", split})[split]
 
-    def critical(self, split: str = "") -> list[Mapping[str, Any]]:
-        """The most persistent critical points that are inside and resolved, of the split that is shown or another."""
-        found = self.statistics_of(split) if split else self.statistics
-        return [p for p in found["critical_points"] if p["resolved"] and not p["at_border"]][:POINTS]
+    def critical(self, split: str = "", unsure: bool = False) -> list[Mapping[str, Any]]:
+        """The most persistent critical points that are inside and resolved, of the split that is shown or another.
+
+        With `unsure` those too whose place alone is not sure.
+        """
+        found = (self.statistics_of(split) if split else self.statistics)["critical_points"]
+        sure = [p for p in found if p["resolved"] or (unsure and not p["coarse"])]
+        return [p for p in sure if not p["at_border"]][:POINTS]
 
     @property
     def name(self) -> str:
