@@ -290,12 +290,43 @@ def test_the_median_is_that_of_all_tensors_where_not_all_are_shown() -> None:
     assert (len(bars.names), bars.left_out) == (MOST, 41)
 
 
-def test_bars_begin_at_the_median() -> None:
-    figure = figure_of("gradient", [of_sections()] * 2)
-    bars = bars_of(of_sections())
-    for panel in figure.axes:
-        ends = [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in panel.patches]
-        assert ends[:2] == [pytest.approx((bars.median, ratio)) for ratio in bars.ratios[:2]]
+def of_gradient(norms: Sequence[float], **arrays: Any) -> View:
+    held = {
+        **sections()["gradient"].arrays,
+        "layer_norms": np.array(norms),
+        "weight_norms": np.ones(len(norms)),
+        **arrays,
+    }
+    found = section(held, parameters=[f"layer{i}" for i in range(len(norms))])
+    return View("run.h5", Profile("p", Provenance(), {}, {}, {"gradient": found}))
+
+
+def test_bars_begin_below_the_smallest_and_the_median_is_dotted() -> None:
+    figure = figure_of("gradient", [of_gradient([0.02, 0.05, 0.3, 0.0]), of_gradient([0.04])])
+    first, second = figure.axes
+    left = first.get_xlim()[0]
+    assert 0.01 < left < 0.02
+    assert [(bar.get_x(), bar.get_x() + bar.get_width()) for bar in first.patches] == [
+        pytest.approx((left, end)) for end in (0.02, 0.05, 0.3, left)
+    ]
+    assert second.patches[0].get_x() == left
+    (median,) = first.lines
+    assert (median.get_linestyle(), median.get_xdata()[0]) == (":", pytest.approx(0.035))
+    shown = [tick for tick in first.get_xticks() if left <= tick <= first.get_xlim()[1]]
+    assert len(shown) >= 4
+    assert "dotted: the median" in figure.texts[0].get_text()
+
+
+def test_norms_that_the_samples_cannot_tell_from_noise_are_said_to_hold_it() -> None:
+    rng = np.random.default_rng(0)
+    apart = rng.normal(size=(8, 50))
+    for signal, said in ((0.0, True), (9.0, False)):
+        groups = apart + signal
+        squares = (groups**2).sum(1)
+        view = of_gradient([1.0, 2.0], group_products=groups @ groups.T, sample_squares=squares)
+        text = figure_of("gradient", [view]).texts[0].get_text()
+        assert ("the norms hold the noise of the samples" in text) == said
+        assert ("noise of the samples" in drawn("gradient", [view], Screen(90, 30, False))) == said
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from landscape_cli.analyse.gradient import EXPLODING, VANISHING
-from landscape_cli.report.picture.layers import RATIO, bars_of
+from landscape_cli.report.picture.layers import RATIO, bars_of, noise_of
 from landscape_cli.report.picture.screen import Screen
 from landscape_cli.report.picture.theme import number
 from landscape_cli.report.picture.tree import SURE, UNSURE, Branch, stems_of
@@ -74,7 +74,7 @@ def gradients(views: Sequence[View], screen: Screen) -> list[str]:
         lines += [*screen.told(view.section_title("gradient", "gradient by layer")), *drawn]
         left = [f"{held.left_out} more tensors are left out, those nearest the median"] if held.left_out else []
         what = f"{RATIO}, median {number(held.median)}"
-        lines += screen.told(what, *left, view.caption)
+        lines += screen.told(what, *left, *filter(None, [noise_of([view])]), view.caption)
     return lines
 
 
