@@ -273,6 +273,21 @@ def test_ascents_that_end_apart_have_not_converged() -> None:
         assert "(not converged) in % of 1 + L" in told
 
 
+def test_no_label_of_a_symmetric_log_scale_covers_its_0() -> None:
+    rise = np.array([[0.0, 0.5, 1.0], [-1e-4, 0.5, 1.0]])
+    whole = sections()["sharpness"]
+    arrays = {
+        **whole.arrays,
+        "worst_adaptive_curves": 20 * rise,
+        "worst_curves": 0.08 * rise,
+        "keskar_curves": rise[None],
+    }
+    view = View("run.h5", Profile("p", Provenance(), {}, {}, {"sharpness": replace(whole, arrays=arrays)}))
+    labels = [text for text in figure_of("ascent", [view]).axes[0].get_yticklabels() if text.get_text()]
+    assert {"0", "10"} <= {text.get_text() for text in labels}
+    assert not any(a.overlaps(b) for a, b in combinations([text.get_window_extent() for text in labels], 2))
+
+
 @pytest.mark.parametrize(("scale", "least"), [(1.0, None), (0.1, None), (0.01, 1e-4)])
 def test_a_log_scale_begins_a_hundredth_below_the_flattest(scale: float, least: float | None) -> None:
     rise = np.linspace(0.5, 1.0, 20)[None]

@@ -161,6 +161,20 @@ def test_spectra_of_several_runs_are_on_one_scale() -> None:
     assert flat == pytest.approx(steep / 10, abs=1)
 
 
+def test_densities_of_several_runs_are_on_one_scale() -> None:
+    whole = sections()["hessian"]
+    thin = replace(whole, arrays={**whole.arrays, "density_weights": whole.arrays["density_weights"] / 1e4})
+    views = [View("run.h5", Profile("p", Provenance(), {}, {}, {"hessian": held})) for held in (whole, thin)]
+    lines = drawn("spectrum", views, SMALL).splitlines()
+    rows = SMALL.down
+    starts = [i + 1 for i, line in enumerate(lines) if "Hessian spectrum" in line]
+    tops = [[line[:MARGIN].rstrip() for line in lines[i : i + rows]] for i in starts]
+    assert tops[0] == tops[1]
+    peaks = [next(k for k, line in enumerate(lines[i : i + rows]) if line[MARGIN:].strip()) for i in starts]
+    assert peaks[0] == 0
+    assert peaks[1] == pytest.approx(rows * 4 / 9, abs=1)
+
+
 def test_an_ascent_is_the_highest_of_its_starts() -> None:
     curves = np.array([[0.0, 1.0, np.nan, np.nan], [0.0, 2.0, 3.0, np.inf]])
     np.testing.assert_array_equal(highest(curves), [0.0, 2.0, 3.0, np.nan])

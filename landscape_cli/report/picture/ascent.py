@@ -12,7 +12,7 @@ from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Floats
 from landscape_cli.report.legend import unit
 from landscape_cli.report.numbers import estimate_text
-from landscape_cli.report.picture.theme import Theme, number, panels, words
+from landscape_cli.report.picture.theme import Theme, number, number_from, panels, words
 from landscape_cli.report.picture.view import View, cut
 from landscape_cli.section import Section
 
@@ -36,7 +36,7 @@ def ascent(figure: Figure, views: Sequence[View], theme: Theme) -> None:
         _panel(panel, curves, theme)
         if least is not None:
             panel.set_yscale("symlog", linthresh=least)
-        panel.yaxis.set_major_formatter(lambda value, _: number(value))
+        panel.yaxis.set_major_formatter(number_from(least))
         panel.set_ylabel("rise of the loss" + (f" (log scale above {number(least)})" if least is not None else ""))
     keys = [handle for panel in axes for handle in panel.get_legend_handles_labels()[0]]
     notes = ["a line for each start; the highest point is a lower bound of the maximum in the neighbourhood"]

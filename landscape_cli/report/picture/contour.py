@@ -146,7 +146,7 @@ def marks(panel: Axes, view: View) -> None:
         panel.plot(0, 0, zorder=5 if size == 1 else 6.5, clip_on=False, **cross(19 * size))
     if place is not None:
         size = next(sizes)
-        style = {"marker": "*", "s": 76 * size**2, "c": LOWEST, "edgecolors": "#ffffff", "linewidths": 0.7 * size}
+        style = {"marker": "*", "s": 76 * size, "c": LOWEST, "edgecolors": "#ffffff", "linewidths": 0.7 * size}
         panel.scatter(*place, zorder=7, clip_on=False, **style)
     for point, size in zip(found, sizes, strict=True):
         style = {"marker": MARKS[point["kind"]], "s": 112 * size**2, "c": "#ffffff", "edgecolors": "#000000"}

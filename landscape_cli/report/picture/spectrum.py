@@ -11,7 +11,7 @@ from landscape_cli.analyse.hessian import hessian_statistics
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Floats
 from landscape_cli.report.numbers import estimate_text
-from landscape_cli.report.picture.theme import Theme, number, panels, words
+from landscape_cli.report.picture.theme import Theme, number, number_from, panels, words
 from landscape_cli.report.picture.view import View
 from landscape_cli.section import Section
 
@@ -33,9 +33,10 @@ def spectrum(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     dense = all("density_nodes" in section.arrays for section in sections)
     axes = panels(figure, views, SIZE if dense else (SIZE[0], high_of(sections)), sharex=True, sharey=dense)
     window, least = window_of(sections), spread_of(sections)
+    top = top_of(sections, window) if dense else 1.0
     for panel, section in zip(axes, sections, strict=True):
         if dense:
-            _density(panel, section, window, theme)
+            _density(panel, section, window, top, theme)
         else:
             _ends(panel, section, least, theme)
         panel.grid(True, axis="y" if dense else "x")
@@ -80,9 +81,13 @@ def window_of(sections: Sequence[Section]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _density(panel: Axes, section: Section, window: tuple[float, float], theme: Theme) -> None:
+def top_of(sections: Sequence[Section], window: tuple[float, float], points: int = 1200) -> float:
+    """The highest density of all of them."""
+    return max(float(density_of(section, window, points)[1].max()) for section in sections) or 1.0
+
+
+def _density(panel: Axes, section: Section, window: tuple[float, float], top: float, theme: Theme) -> None:
     grid, density = density_of(section, window)
-    top = float(density.max()) or 1.0
     panel.fill_between(grid, top * DEEP, np.maximum(density, top * DEEP), color=theme.line(0), alpha=0.3, lw=0)
     panel.plot(grid, np.maximum(density, top * DEEP), color=theme.line(0), lw=1.3)
     panel.set(yscale="log", ylim=(top * DEEP, top * 300), xlim=window, xlabel=UNIT, ylabel="density (log scale)")
@@ -135,7 +140,7 @@ def _ends(panel: Axes, section: Section, least: float | None, theme: Theme) -> N
     panel.margins(x=0.06)
     panel.set_yticks(rows, labels=[name for name, _, _ in found])
     panel.set_ylim(len(found) - 0.4, -0.6)
-    panel.xaxis.set_major_formatter(lambda value, _: number(value))
+    panel.xaxis.set_major_formatter(number_from(least))
     panel.set_xlabel(UNIT + (", symmetric log scale" if least else ""), fontsize=8.5)
     for row, (_, _, e) in enumerate(found):
         place = {"xycoords": panel.get_yaxis_transform(), "va": "center", "fontsize": 8}

@@ -13,7 +13,7 @@ from landscape_cli.report.picture.ascent import curves_of, highest_of, least_of,
 from landscape_cli.report.picture.curve import check_line, line_title
 from landscape_cli.report.picture.scale import ABOVE_SCALE, Scale, cells, scale_of
 from landscape_cli.report.picture.screen import MARGIN, Screen, bare, ends, labelled
-from landscape_cli.report.picture.spectrum import DEEP, DENSER, UNIT, density_of, found_ends, window_of
+from landscape_cli.report.picture.spectrum import DEEP, DENSER, UNIT, density_of, found_ends, top_of, window_of
 from landscape_cli.report.picture.terminal_map import SIGNS, TOLD
 from landscape_cli.report.picture.terminal_rows import Row, bars
 from landscape_cli.report.picture.theme import number
@@ -91,12 +91,13 @@ def spectra(views: Sequence[View], screen: Screen) -> list[str]:
     """
     sections = [view.section("hessian") for view in views]
     window = window_of(sections) if all("density_nodes" in section.arrays for section in sections) else None
+    top = top_of(sections, window, 2 * screen.across) if window else 1.0
     found = [[Row(name, value, estimate_text(e)) for name, value, e in found_ends(section)] for section in sections]
     lines = []
     for view, section, rows, drawn in zip(views, sections, found, bars(found, screen), strict=True):
         lines += screen.told(view.section_title("hessian", "Hessian spectrum"))
         if window:
-            lines += _density(section, window, [row.value for row in rows], screen)
+            lines += _density(section, window, top, [row.value for row in rows], screen)
             lines += screen.told(f"across: {UNIT}; ^ an eigenvalue found by Lanczos")
             lines += screen.packed(f"{row.name} = {row.text}" for row in rows)
         else:
@@ -105,9 +106,10 @@ def spectra(views: Sequence[View], screen: Screen) -> list[str]:
     return lines
 
 
-def _density(section: Section, window: tuple[float, float], found: Sequence[float], screen: Screen) -> list[str]:
+def _density(
+    section: Section, window: tuple[float, float], top: float, found: Sequence[float], screen: Screen
+) -> list[str]:
     x, density = density_of(section, window, 2 * screen.across)
-    top = float(density.max()) or 1.0
     height = 1 - np.log10(np.maximum(density / top, DEEP)) / np.log10(DEEP)
     places = (np.array(found) - window[0]) / (window[1] - window[0]) * (screen.across - 1)
     signs = np.full(screen.across, " ")

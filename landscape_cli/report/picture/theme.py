@@ -181,3 +181,8 @@ def across(count: int) -> int:
 def number(value: float) -> str:
     """A tick's loss: `0.002`, `1e+30`."""
     return f"{value:.4g}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.3g}".replace("e-0", "e-")
+
+
+def number_from(least: float | None) -> Callable[[float, int], str]:
+    """The labels of an axis that is logarithmic from there on: those between it and 0 would cover the 0."""
+    return lambda value, _: "" if least and 0 < abs(value) < least / 2 else number(value)
