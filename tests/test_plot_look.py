@@ -147,6 +147,13 @@ def test_only_marks_that_fall_together_are_small() -> None:
     assert sizes_of(np.zeros((0, 2)), [2.0, 2.0]) == []
 
 
+def test_the_bar_of_one_map_is_as_tall_as_it() -> None:
+    (panel,) = figure_of("contour", [view_of(surface_of(bowl, "-2:2:9", "-1:1:5"))]).axes
+    (bar,) = panel.child_axes
+    heights = [(box.y0, box.y1) for box in (bar.get_window_extent(), panel.get_window_extent())]
+    assert heights[0] == pytest.approx(heights[1])
+
+
 def test_one_loss_has_no_colour_bar_and_is_named() -> None:
     for kind in ("contour", "surface"):
         figure = figure_of(kind, [view_of(odd_surfaces()["constant"])])

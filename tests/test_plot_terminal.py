@@ -205,7 +205,11 @@ def test_a_saddle_has_the_letter_of_its_share_of_negative_curvature() -> None:
     loss = saddle.shown[1].loss.copy()
     loss[0, 0] = np.nan
     holed = drawn("curvature", [view_of(replace(saddle.shown[1], loss=loss))], SMALL)
-    assert "? NaN" in holed
+    assert "? a loss around is NaN or not measured" in holed
+    loss[0, 0] = 1e30
+    walled = " ".join(drawn("curvature", [view_of(replace(saddle.shown[1], loss=loss))], SMALL).split())
+    assert "? a loss around is NaN, above 1 or not measured" in walled
+    assert "λmin -0.5 to -0.5; λmax 2 to 2" in walled
 
 
 def test_a_ratio_above_1_is_seen_in_the_terminal() -> None:

@@ -188,7 +188,10 @@ def bar(figure: Figure, axes: Sequence[Axes], scale: Scale, label: str = "loss",
 
     ticks = scale.ticks(LINES)
     shades = ScalarMappable(Normalize(0, 1), colours)
-    drawn = figure.colorbar(shades, ax=list(axes), pad=0.02, fraction=0.05, aspect=30)
+    beside = {"ax": list(axes), "pad": 0.02, "fraction": 0.05, "aspect": 30}
+    if len(axes) == 1 and axes[0].name != "3d":  # as tall as the map
+        beside = {"cax": axes[0].inset_axes((1.03, 0, 0.04, 1))}
+    drawn = figure.colorbar(shades, **beside)
     heights = scale.height(np.asarray(ticks))
     drawn.set_label(f"{label}{scale.kind}")
     drawn.set_ticks(heights.tolist(), labels=[number(tick) for tick in ticks])

@@ -59,8 +59,7 @@ class Ends:
 def curvature(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     """Of every run three maps: λmin, λmax, and the ratio of negative curvature (after Li et al. 2018)."""
     maps = [map_of(view) for view in views]
-    scale = scale_of([view.shown[1].loss[view.shown[1].measured] for view in views])
-    above = [beside_above(view.shown[1], scale) for view in views]
+    scale, above = walls_of(views)
     seen = [without(found, over) for found, over in zip(maps, above, strict=True)]
     ends = ends_of(seen)
     flat = max(min(proportion(view.shown[1]) or 1.0, 1.0) for view in views)
@@ -84,6 +83,12 @@ def map_of(view: View) -> HessianMap:
         raise LandscapeError("a curvature map needs 3 × 3 points", "draw the plane with --kind contour")
     lowest, highest = (np.where(np.abs(v) <= found.rounding, 0.0, v) for v in (found.lowest, found.highest))
     return replace(found, lowest=lowest, highest=highest)
+
+
+def walls_of(views: Sequence[View]) -> tuple[Scale, list[NDArray[np.bool_]]]:
+    """The scale of all losses, and of each run the cells that touch one above it."""
+    scale = scale_of([view.shown[1].loss[view.shown[1].measured] for view in views])
+    return scale, [beside_above(view.shown[1], scale) for view in views]
 
 
 def without(found: HessianMap, over: NDArray[np.bool_]) -> HessianMap:

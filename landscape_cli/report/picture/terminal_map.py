@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from landscape_cli.analyse.surface import lowest
 from landscape_cli.profile import Axis, Floats, Surface
 from landscape_cli.report.picture.contour import check_planar
-from landscape_cli.report.picture.curvature import UNIT, both_negative, map_of, range_of, ratio_of
+from landscape_cli.report.picture.curvature import UNIT, both_negative, map_of, range_of, ratio_of, walls_of, without
 from landscape_cli.report.picture.scale import ABOVE_SCALE, NO_NUMBER, UNMEASURED, Scale, cells, scale_of
 from landscape_cli.report.picture.screen import MARGIN, Screen, ends, labelled
 from landscape_cli.report.picture.theme import number
@@ -91,7 +91,8 @@ def heat_map(views: Sequence[View], screen: Screen) -> list[str]:
 
 def curvature_map(views: Sequence[View], screen: Screen) -> list[str]:
     """The ratio of negative curvature, cell by cell, all on one scale; below it the range of both eigenvalues."""
-    maps = [map_of(view) for view in views]
+    losses, above = walls_of(views)
+    maps = [without(map_of(view), over) for view, over in zip(views, above, strict=True)]
     shown = [_inner(view.shown[1], ratio_of(found)) for view, found in zip(views, maps, strict=True)]
     scale = Scale(0.0, 1.0, None, max(float(np.nanmax(s.loss, initial=0.0)) for s in shown))
     lines = []
@@ -103,7 +104,9 @@ def curvature_map(views: Sequence[View], screen: Screen) -> list[str]:
         both = f"both negative in {both_negative(found).sum()} of {found.lowest.size} cells"
         lines += screen.told(f"λmin {range_of(found.lowest)}; λmax {range_of(found.highest)} ({UNIT}); {both}")
     kinds = np.concatenate([cells(surface, scale).ravel() for surface in shown])
-    return [*lines, *_legend("0 convex, 1 as much down as up", scale, kinds, {"+"}, screen)]
+    around = "NaN" + f", above {number(losses.high)}" * any(map(np.any, above)) + " or not measured"
+    told = {**TOLD, NO_NUMBER: f"a loss around is {around}"}
+    return [*lines, *_legend("0 convex, 1 as much down as up", scale, kinds, {"+"}, screen, told)]
 
 
 def _inner(surface: Surface, values: Floats) -> Surface:
@@ -155,12 +158,14 @@ def _letters(shade: Floats, kinds: Cells, marks: dict[int, str]) -> str:
     return "".join(out)
 
 
-def _legend(label: str, scale: Scale, kinds: Cells, marks: set[str], screen: Screen) -> list[str]:
+def _legend(
+    label: str, scale: Scale, kinds: Cells, marks: set[str], screen: Screen, told: Mapping[int, str] = TOLD
+) -> list[str]:
     """The colours with their losses, and what the marks and the odd cells are."""
     ramp = "".join(_swatch(shade) for shade in SHADES) if screen.colour else f"[{DENSITY}]"
     shown = f"{number(scale.low)} {ramp} {number(scale.high)}"
     signs = [f"{mark} {name}" for mark, name in MARKS.items() if mark in marks]
-    for kind, name in TOLD.items():
+    for kind, name in told.items():
         if (kinds == kind).any():
             sign = _swatch(COLOURS[kind]) * 2 if screen.colour else SIGNS[kind]
             more = f" {number(scale.high)}, up to {number(scale.highest)}" if kind == ABOVE_SCALE else ""
