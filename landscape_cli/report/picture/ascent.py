@@ -77,15 +77,15 @@ def rises_of(found: Sequence[dict[str, Floats]]) -> Floats:
     return np.concatenate([np.zeros(0), *rises])
 
 
-def steep(rises: Floats) -> bool:
-    """The lower ones are told apart on a logarithmic scale alone."""
+def steep(rises: Floats, share: float = 0.5) -> bool:
+    """That share of them, the lower ones, are told apart on a logarithmic scale alone."""
     rises = rises[rises > 0]
-    return bool(len(rises)) and bool(rises.max() > 30 * np.quantile(rises, 0.1))
+    return bool(len(rises)) and bool(rises.max() > 30 * np.quantile(rises, share))
 
 
 def least_of(found: Sequence[dict[str, Floats]]) -> float | None:
     """Where a log scale begins, a hundredth of what the flattest neighbourhood reaches; None where none is needed."""
-    if not steep(rises_of(found)):
+    if not steep(rises_of(found), 0.1):
         return None
     reached = [rises_of([{name: curve}]).max(initial=0.0) for curves in found for name, curve in curves.items()]
     return float(f"{min(rise for rise in reached if rise > 0) / 100:.1g}")
