@@ -52,7 +52,7 @@ class Scale:
         """What an axis says of it: logarithms are of the loss, or of its rise where that is 0 or below."""
         if self.offset is None:
             return ""
-        return " (log scale)" if self.offset == 0 else " (log scale of its rise)"
+        return " (log scale)" if self.offset == 0 else " (log scale of its rise above the lowest)"
 
     def height(self, loss: Floats) -> Floats:
         """Losses as heights; NaN of what is no number, ABOVE of what is above, infinity too."""
@@ -77,8 +77,17 @@ class Scale:
             return _linear(self.low, self.high, most)
         if self.offset == 0:
             return _logarithmic(self.low, self.high, most)
-        rise = self.high - self.low
-        return [self.low, *(self.low + step for step in _logarithmic(1e-3 * rise, rise, most - 1))]
+        return self._raised_ticks(most)
+
+    def _raised_ticks(self, most: int) -> list[float]:
+        """Round losses at about 1, 2 and 5 times powers of ten above the lowest; of a narrow range at even steps."""
+        rise, ends = self.high - self.low, max(abs(self.low), abs(self.high))
+        steps = _logarithmic(1e-3 * max(rise, ends), rise, most - 1) if rise > 1e-2 * ends else []
+        if len(steps) < 3:
+            return _linear(self.low, self.high, most)
+        near = [round(self.low + step, -math.floor(math.log10(step) + 1e-9)) + 0.0 for step in steps]
+        first = [self.low] if float(f"{self.low:.3g}") == self.low else []
+        return sorted({*first, *(tick for tick in near if self.low < tick <= self.high)})
 
 
 def _linear(low: float, high: float, most: int) -> list[float]:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from landscape_cli.analyse.convexity import hessian_map
 from landscape_cli.analyse.surface import lowest
-from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Axis, Floats, Surface
 from landscape_cli.report.picture.contour import check_planar
-from landscape_cli.report.picture.curvature import UNIT, negative_share
+from landscape_cli.report.picture.curvature import UNIT, both_negative, map_of, range_of, ratio_of, walls_of, without
 from landscape_cli.report.picture.scale import ABOVE_SCALE, NO_NUMBER, UNMEASURED, Scale, cells, scale_of
 from landscape_cli.report.picture.screen import MARGIN, Screen, ends, labelled
 from landscape_cli.report.picture.theme import number
@@ -23,11 +21,10 @@ from landscape_cli.report.picture.view import View
 SHADES = (53, 54, 24, 25, 30, 36, 71, 77, 113, 149, 184, 226)
 DENSITY = " .,:;ox%#@"  # the same without colour
 COLOURS = {ABOVE_SCALE: 231, NO_NUMBER: 240, UNMEASURED: 235}
-LETTERS = {ABOVE_SCALE: "^", NO_NUMBER: "?", UNMEASURED: "_"}
+SIGNS = {ABOVE_SCALE: "^", NO_NUMBER: "?", UNMEASURED: "_"}
 TOLD = {ABOVE_SCALE: "above", NO_NUMBER: "NaN", UNMEASURED: "not measured yet"}
 MARKS = {"+": "checkpoint", "*": "lowest point", "X": "checkpoint and lowest point"}
 ROWS = 24  # at most
-SHARE = Scale(0.0, 1.0, None, 1.0)
 Cells = NDArray[np.int8]
 Marks = dict[tuple[int, int], str]  # by row and column
 
@@ -93,20 +90,23 @@ def heat_map(views: Sequence[View], screen: Screen) -> list[str]:
 
 
 def curvature_map(views: Sequence[View], screen: Screen) -> list[str]:
-    """How much of the curvature is negative, cell by cell; below it the range of both eigenvalues."""
+    """The ratio of negative curvature, cell by cell, all on one scale; below it the range of both eigenvalues."""
+    losses, above = walls_of(views)
+    maps = [without(map_of(view), over) for view, over in zip(views, above, strict=True)]
+    shown = [_inner(view.shown[1], ratio_of(found)) for view, found in zip(views, maps, strict=True)]
+    scale = Scale(0.0, 1.0, None, max(float(np.nanmax(s.loss, initial=0.0)) for s in shown))
     lines = []
-    for view in views:
-        check_planar(view)
-        surface, found = view.shown[1], hessian_map(view.shown[1])
-        if not found.lowest.size:
-            raise LandscapeError("a curvature map needs 3 × 3 points", "draw the plane with --kind contour")
-        grid = Grid.of(_inner(surface, negative_share(found)), screen)
+    for view, found, surface in zip(views, maps, shown, strict=True):
+        grid = Grid.of(surface, screen)
         places = grid.marks(low=False)
-        title = f"{view.title} · −λmin/|λmax|"
-        lines += _block(view, title, grid, grid.painted(SHARE, places, screen.colour), screen)
-        lines += screen.told(f"λmin {_range(found.lowest)}; λmax {_range(found.highest)} ({UNIT})")
-    kinds = np.full(1, NO_NUMBER if "?" in "".join(lines) else 0, dtype=np.int8)
-    return [*lines, *_legend("0 convex, 1 as much down as up", SHARE, kinds, {"+"}, screen)]
+        title = f"{view.title} · ratio −λmin/|λmax|"
+        lines += _block(view, title, grid, grid.painted(scale, places, screen.colour), screen)
+        both = f"both negative in {both_negative(found).sum()} of {found.lowest.size} cells"
+        lines += screen.told(f"λmin {range_of(found.lowest)}; λmax {range_of(found.highest)} ({UNIT}); {both}")
+    kinds = np.concatenate([cells(surface, scale).ravel() for surface in shown])
+    around = "NaN" + f", above {number(losses.high)}" * any(map(np.any, above)) + " or not measured"
+    told = {**TOLD, NO_NUMBER: f"a loss around is {around}"}
+    return [*lines, *_legend("0 convex, 1 as much down as up", scale, kinds, {"+"}, screen, told)]
 
 
 def _inner(surface: Surface, values: Floats) -> Surface:
@@ -114,11 +114,6 @@ def _inner(surface: Surface, values: Floats) -> Surface:
     assert surface.y is not None
     x, y = (Axis(axis.values[1:-1]) for axis in (surface.x, surface.y))
     return replace(surface, x=x, y=y, loss=values, measured=np.ones(values.shape, dtype=bool))
-
-
-def _range(values: Floats) -> str:
-    known = values[np.isfinite(values)]
-    return f"from {number(known.min())} to {number(known.max())}" if len(known) else "nowhere known"
 
 
 def _block(view: View, title: str, grid: Grid, rows: Sequence[str], screen: Screen) -> list[str]:
@@ -159,18 +154,20 @@ def _letters(shade: Floats, kinds: Cells, marks: dict[int, str]) -> str:
     """(columns, 2) -> a letter for each column: the worse of its halves, for NaN must not hide."""
     out = []
     for i, (shades, kind) in enumerate(zip(shade.max(1).tolist(), kinds.max(1).tolist(), strict=True)):
-        out.append(marks.get(i) or LETTERS.get(kind) or DENSITY[min(len(DENSITY) - 1, int(shades * len(DENSITY)))])
+        out.append(marks.get(i) or SIGNS.get(kind) or DENSITY[min(len(DENSITY) - 1, int(shades * len(DENSITY)))])
     return "".join(out)
 
 
-def _legend(label: str, scale: Scale, kinds: Cells, marks: set[str], screen: Screen) -> list[str]:
+def _legend(
+    label: str, scale: Scale, kinds: Cells, marks: set[str], screen: Screen, told: Mapping[int, str] = TOLD
+) -> list[str]:
     """The colours with their losses, and what the marks and the odd cells are."""
     ramp = "".join(_swatch(shade) for shade in SHADES) if screen.colour else f"[{DENSITY}]"
     shown = f"{number(scale.low)} {ramp} {number(scale.high)}"
     signs = [f"{mark} {name}" for mark, name in MARKS.items() if mark in marks]
-    for kind, name in TOLD.items():
+    for kind, name in told.items():
         if (kinds == kind).any():
-            sign = _swatch(COLOURS[kind]) * 2 if screen.colour else LETTERS[kind]
+            sign = _swatch(COLOURS[kind]) * 2 if screen.colour else SIGNS[kind]
             more = f" {number(scale.high)}, up to {number(scale.highest)}" if kind == ABOVE_SCALE else ""
             signs.append(f"{sign} {name}{more}")
     return [*screen.packed([f"{label}{scale.kind}:", shown], " "), *screen.packed(signs)]
