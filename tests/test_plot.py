@@ -21,7 +21,7 @@ from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Estimate, Floats, PlaneRecord, Profile, Provenance, Surface
 from landscape_cli.report.picture.curvature import negative_share, ratio_of
 from landscape_cli.report.picture.kinds import KINDS, SECTIONS, default_kind
-from landscape_cli.report.picture.relief import faces
+from landscape_cli.report.picture.relief import faces, thinned
 from landscape_cli.report.picture.scale import (
     ABOVE,
     ABOVE_SCALE,
@@ -171,9 +171,44 @@ def test_the_density_integrates_to_one_and_is_the_mean_over_starts() -> None:
     assert density[np.abs(grid) < 0.5].sum() * step == pytest.approx(0.8, abs=1e-6)
 
 
-def test_a_facet_has_the_mean_of_its_corners_that_are_numbers() -> None:
-    height = np.array([[0.0, 0.5, 0.4], [np.nan, 0.7, ABOVE]])
-    np.testing.assert_allclose(faces(height), [[0.4, ABOVE]])
+def test_a_facet_has_the_mean_of_its_points_and_hides_no_hole_or_wall_among_them() -> None:
+    height = np.arange(25.0).reshape(5, 5) / 100
+    height[1, 1], height[3, 4] = np.nan, ABOVE
+    some = np.array([0, 2, 4])
+    np.testing.assert_allclose(faces(height, some, some), [[np.nan, 0.08], [0.16, ABOVE]])
+
+
+@pytest.mark.parametrize("count", [2, 100, 101, 102, 150, 1001])
+def test_a_surface_that_is_thinned_keeps_both_ends(count: int) -> None:
+    kept = thinned(count)
+    assert (kept[0], kept[-1], len(kept)) == (0, count - 1, min(count, 101))
+    assert np.diff(kept).max() - np.diff(kept).min() <= 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_tame_bowl_is_drawn_to_its_top_wherever_it_lies(seed: int) -> None:
+    """Adding the offset back once lost a bit, and with it the highest point."""
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(np.linspace(-1, 1, 11), np.linspace(-1, 1, 9))
+    for low in rng.uniform(-3, 0, 50):
+        losses = rng.uniform(1, 4) * x**2 + y**2 + x * y / 3 + low
+        assert not scale_of([losses]).clipped
+        assert scale_of([np.full(25, low)]).flat
+
+
+@pytest.mark.parametrize("low", [0.0, 1e-300, 1e-12])
+def test_one_loss_that_is_as_good_as_0_leaves_the_others_their_colours(low: float) -> None:
+    losses = np.append(np.geomspace(0.1, 8, 100), low)
+    heights = scale_of([losses]).height(losses)
+    assert heights[-1] == 0
+    assert np.ptp(heights[:-1]) > 0.4
+
+
+@pytest.mark.parametrize("losses", [[-1.7e308, 0, 1.7e308], [0, 5e-324, 1e-323], [1, 1 + 2e-16], [1e-300, 1e300]])
+def test_extremes_of_floating_point_have_a_scale_and_ticks(losses: list[float]) -> None:
+    for scale in scales_of([np.array(losses)]):
+        assert all(scale.low <= tick <= scale.high for tick in scale.ticks())
+        assert np.isfinite(scale.height(np.array(losses))).all()
 
 
 def test_the_share_of_negative_curvature_is_0_where_convex() -> None:

@@ -93,6 +93,18 @@ def test_what_the_headline_lacks_it_says_how_to_have(run: Path, capsys: Capture,
         assert (f"scan again with --only {name}" in shown) is (name not in kept)
 
 
+def test_the_gradient_in_full_has_every_parameter_tensor(run: Path, capsys: Capture) -> None:
+    layers = strict(printed(capsys, "report", str(run), "--format", "json"))["runs"][0]["gradient"]["per_layer"]
+    shown = printed(capsys, "report", str(run), "--section", "gradient").split("Gradient by parameter tensor")[1]
+    lines = {line.split()[0]: line.split()[1:] for line in shown.splitlines() if line}
+    assert len(layers) > 1
+    for layer in layers:
+        norm, ratio = (float(text) for text in lines[layer["name"]])
+        assert norm == pytest.approx(layer["norm"]["value"], rel=1e-3)
+        assert ratio == pytest.approx(layer["ratio"]["value"], rel=1e-3)
+    assert "Gradient by parameter tensor" not in printed(capsys, "report", str(run))
+
+
 def test_a_metric_is_a_bare_number(run: Path, capsys: Capture) -> None:
     only = strict(printed(capsys, "report", str(run), "--format", "json"))["runs"][0]
     for name, value in (
@@ -325,6 +337,11 @@ def test_intervals_are_student_s(run: Path, capsys: Capture, confidence: float) 
 def test_a_confidence_that_is_none_is_refused(run: Path, capsys: Capture, confidence: str) -> None:
     assert main(["report", str(run), f"--confidence={confidence}"]) == ExitCode.USAGE
     assert "0.95" in capsys.readouterr().err
+
+
+def test_a_zero_is_written_as_one() -> None:
+    assert estimate_text(Estimate.of(0.0, 2.27e-8)) == "0 ± 2.3e-08"
+    assert estimate_text(Estimate.of(0.0, 0.5)) == "0.00 ± 0.50"
 
 
 def test_an_interval_is_rounded_by_its_error() -> None:

@@ -17,7 +17,7 @@ def rounded(value: float, error: float) -> tuple[str, str]:
     if -4 <= power < 7:
         return _fixed(Decimal(value), 1 - last), _fixed(Decimal(error), 1 - last)
     whole, part = (_fixed(Decimal(number).scaleb(-power), 1 - last + power) for number in (value, error))
-    return f"{whole}e{power:+03d}", f"{part}e{power:+03d}"
+    return f"{whole}e{power:+03d}" if whole.strip("0.") else "0", f"{part}e{power:+03d}"
 
 
 def short(value: float) -> str:

@@ -75,6 +75,16 @@ def _section(run: Run, name: str) -> list[Table]:
     return [Table(title, COLUMNS, rows_of(run, name), plain("; ".join(told)), name)]
 
 
+def _gradient(run: Run, name: str) -> list[Table]:
+    """With the gradient of each parameter tensor."""
+    layers = (run.tree[name] or {}).get("per_layer", [])
+    cells = [(plain(layer["name"]), run.cell(layer["norm"]), run.cell(layer["ratio"])) for layer in layers]
+    columns = ("parameter tensor", "‖gradient‖", "‖gradient‖ / ‖weights‖")
+    told = "in loss/parameter and loss/parameter²; the noise of the samples is in them"
+    made = Table("Gradient by parameter tensor", columns, cells, told, name, gloss=0)
+    return [*_section(run, name), *([made] if cells else [])]
+
+
 def _hessian(run: Run, name: str) -> list[Table]:
     """With the step sizes that follow, and the blocks of single parameter tensors where they were asked for."""
     why = run.profile.sections[name].facts.get("adam")
@@ -142,7 +152,7 @@ def _sharpness(run: Run, name: str) -> list[Table]:
 
 
 SECTIONS: dict[str, Callable[[Run, str], list[Table]]] = {
-    "gradient": _section,
+    "gradient": _gradient,
     "hessian": _hessian,
     "sharpness": _sharpness,
 }

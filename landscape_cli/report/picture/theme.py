@@ -71,6 +71,7 @@ def prepared(theme: Theme) -> Iterator[Figure]:
     """A figure in the colours of the theme, whatever the user has set for his own."""
     try:
         import matplotlib
+        import mpl_toolkits.mplot3d  # noqa: F401  # makes its projection known
         from matplotlib.figure import Figure
     except ImportError as error:
         hint = 'pip install "landscape-cli[plot]"; or -o - draws in the terminal'
