@@ -77,8 +77,16 @@ def ending_of(output: str) -> str:
 
 def _screen() -> Screen:
     """The terminal; of a pipe 100 columns unless COLUMNS says otherwise."""
-    size = shutil.get_terminal_size((100, 30))
-    return Screen(size.columns, size.lines, CONSOLE.colour_on(sys.stdout))
+    size, blocks = shutil.get_terminal_size((100, 30)), _has_blocks(getattr(sys.stdout, "encoding", None) or "utf-8")
+    return Screen(size.columns, size.lines, blocks and CONSOLE.colour_on(sys.stdout), blocks)
+
+
+def _has_blocks(encoding: str) -> bool:
+    try:
+        "▀⣿".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def _code(views: list[View]) -> int:

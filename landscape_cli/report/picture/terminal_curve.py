@@ -126,7 +126,7 @@ def plotted(
     below: str = "",
 ) -> list[str]:
     """Curves by name in a frame of numbers; what stands right below them; their names."""
-    letters = len(heights) > 1 and not screen.colour
+    letters = not screen.blocks or (len(heights) > 1 and not screen.colour)
     paint = _lettered if letters else _dotted
     rows = labelled(paint(list(heights.values()), x, screen), *high_low)
     names = [f"{LETTERS[i % 6]} {name}" if letters else screen.inked(name, i) for i, name in enumerate(heights)]
@@ -135,10 +135,19 @@ def plotted(
 
 
 def sampled(height: Floats, x: Floats, count: int) -> Floats:
-    """[count] heights at even steps along x, between points by a straight line; NaN beside what is no number."""
+    """[count] heights at even steps along x, by straight lines between points; NaN beside what is no number.
+
+    A point alone is where it is.
+    """
     at = np.linspace(x[0], x[-1], count)
     usable = np.where(height > 1, np.nan, height)
-    return np.asarray(np.interp(at, x, usable)) if len(x) > 1 else np.full(count, float(usable[0]))
+    if len(x) < 2:
+        return np.full(count, float(usable[0]))
+    shown = np.asarray(np.interp(at, x, usable))
+    own = np.rint((x - x[0]) / (x[-1] - x[0]) * (count - 1)).astype(int)
+    alone = np.isfinite(usable) & np.isnan(shown[own])
+    shown[own[alone]] = usable[alone]
+    return shown
 
 
 def _lettered(heights: Sequence[Floats], x: Floats, screen: Screen) -> list[str]:
