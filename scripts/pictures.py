@@ -83,7 +83,7 @@ def screenshot(page: Path) -> bytes:
     with sync_playwright() as playwright:
         chromium = os.environ.get("LANDSCAPE_CHROMIUM") or which("chromium")
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        view = browser.new_page(viewport={"width": 1200, "height": 800})
+        view = browser.new_page(viewport={"width": 1200, "height": 1000})
         view.goto(page.resolve().as_uri())
         png = view.screenshot()
         browser.close()

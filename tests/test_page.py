@@ -18,6 +18,7 @@ from landscape_cli.cli.main import main
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Profile, Provenance, Surface
 from landscape_cli.report.picture.page import page
+from landscape_cli.report.picture.theme import LOWEST as LOWEST_COLOUR
 from landscape_cli.report.picture.view import View
 
 KNOWN = ((-1.0, 0.5), LOWEST, (0.75, -0.5))  # on the grid of `asymmetric`: a corner, the lowest point, an edge
@@ -89,6 +90,64 @@ def test_evil_names_stay_names() -> None:
     assert "</script><!--{{script}}" in held(text)["panels"][0]["labels"][0]
 
 
+def test_the_checkpoint_the_lowest_point_and_the_samples_are_told_of_each_split() -> None:
+    low = surface_of(lambda x, y: bowl(x + 0.5, y), "-1:1:9", "-0.5:0.5:5")
+    splits = held(page([view_of(asymmetric(), low)]))["panels"][0]["splits"]
+    assert [split["lowest"] for split in splits.values()] == [int(np.argmin(s.loss)) for s in (asymmetric(), low)]
+    assert [split["centre"] for split in splits.values()] == [bowl(0, 0), bowl(0.5, 0)]
+    assert [split["samples"] for split in splits.values()] == [64, 64]
+    aside = surface_of(lambda x, y: np.nan * x, "0.5:1:3", "0.5:1:3")
+    split = held(page([view_of(aside)]))["panels"][0]["splits"]["train"]
+    assert (split["centre"], split["lowest"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "gram", "equal"),
+    [
+        ("-2:2:9", "-1:1:5", [[1, 0], [0, 1]], True),
+        ("-1:1:9", "-1:1:5", [[1, 0], [0, 3]], True),
+        ("-1:1:9", "-1:1:5", [[1, 0], [0, 25]], False),
+        ("-5:5:9", "-1:1:5", [[1, 0], [0, 1]], False),
+        ("-1:1:9", [0.0], [[1, 0], [0, 1]], False),
+    ],
+)
+def test_units_are_equal_where_both_directions_are_alike(x: str, y: Any, gram: Any, equal: bool) -> None:
+    surface = surface_of(bowl, x, y, gram=gram)
+    assert held(page([view_of(surface)]))["panels"][0]["equal"] is equal
+
+
+def test_a_heading_says_whether_it_is_a_line_and_how_many_samples() -> None:
+    line = profile_of(surface_of(lambda x: x**2 + 0.1, "-1:1:9"), plane="<way>")
+    for profile, told in (
+        (line, "line &lt;way&gt; · train, 64 samples"),
+        (profile_of(asymmetric()), "plane main · train, 64 samples"),
+    ):
+        (heading,) = re.findall(r"<h2>(.*?)</h2>", page([View("run.h5", profile)]).split("<h2>Report")[0])
+        assert re.sub(r"<[^>]*>", "", heading).endswith(told)
+
+
+def marks_told(view: View) -> str:
+    (told,) = re.findall(r'<p class="note marks">(.*?)</p>', page([view]))
+    return re.sub(r"<[^>]*>", "", told).replace("&nbsp;", " ")
+
+
+def test_the_key_names_the_marks_that_are_drawn() -> None:
+    assert marks_told(view_of(surface_of(wells, "-1.2:1.2:49", "-0.8:1:37"))).split(" · ") == [
+        "+ checkpoint", "★ lowest point", "○ minimum", "× saddle", "△ maximum", "small: at the border or unsure",
+        "chosen below: red ring, its basin dotted; yellow: what it drains into, and over which saddle",
+    ]  # fmt: skip
+    line = surface_of(lambda x: x**2 + 0.1, "0.5:1:9")
+    told = marks_told(view_of(with_accuracy(line), line))
+    nothing = surface_of(lambda x, y: np.nan * x, "-1:1:5", "-1:1:5")
+    assert "lowest" not in marks_told(view_of(nothing))
+    assert told.startswith("━ train · ━ test · dashed: accuracy · band: ± 1 standard error · ★ lowest point · ")
+    assert "saddle" not in told
+
+
+def test_the_star_has_the_colour_of_the_other_pictures() -> None:
+    assert f'LOWEST = "{LOWEST_COLOUR}"' in page([view_of(asymmetric())])
+
+
 def test_a_page_of_10201_points_and_two_splits_is_below_5_mb() -> None:
     splits = [with_accuracy(surface_of(bowl, "-1:1:101", "-1:1:101", noise=0.1, seed=seed)) for seed in (0, 1)]
     assert len(page([view_of(*splits)]).encode()) < 5 * MEGABYTE
@@ -119,14 +178,30 @@ def test_every_plane_of_one_run_is_there_unless_one_is_asked_for() -> None:
     assert [panel["y"] for panel in held(page([View("run.h5", both, "line")]))["panels"]] == [None]
 
 
-def test_a_basin_ends_at_the_saddle_where_it_drains() -> None:
-    data = held(page([view_of(surface_of(wells, "-1.2:1.2:49", "-0.8:1:37"))]))
-    points = data["panels"][0]["splits"]["train"]["points"]
+def joined_to(start: int, below: Any) -> set[int]:
+    """The points of a mask (nx, ny) that edges of the triangulation join to one of them."""
+    found, waiting = {start}, [start]
+    while waiting:
+        i, j = divmod(waiting.pop(), below.shape[1])
+        for p, q in ((i + 1, j), (i - 1, j), (i, j + 1), (i, j - 1), (i + 1, j + 1), (i - 1, j - 1)):
+            k = p * below.shape[1] + q
+            if 0 <= p < below.shape[0] and 0 <= q < below.shape[1] and below[p, q] and k not in found:
+                found.add(k)
+                waiting.append(k)
+    return found
+
+
+def test_a_basin_ends_at_the_grids_own_pass() -> None:
+    """The saddle's loss, of a polynomial, is above it here, and floods the deeper basin."""
+    surface = surface_of(wells, "-1.2:1.2:25", "-0.8:1:37")
+    points = held(page([view_of(surface)]))["panels"][0]["splits"]["train"]["points"]
     (shallow,) = [point for point in points if "until" in point and point["sure"]]
-    assert shallow["x"] == pytest.approx(-0.68, abs=0.06)
-    assert shallow["y"] == pytest.approx(0.2, abs=0.06)
+    assert (shallow["x"], shallow["y"]) == (pytest.approx(-0.65, abs=0.06), pytest.approx(0.2, abs=0.06))
+    start, deeper = shallow["from"], int(np.argmin(surface.loss))
     assert points[shallow["into"]]["x"] > 0
-    assert shallow["until"] == pytest.approx(points[shallow["saddle"]]["loss"], abs=1e-9)
+    assert deeper not in joined_to(start, surface.loss < shallow["until"])
+    assert deeper in joined_to(start, surface.loss <= shallow["until"])
+    assert deeper in joined_to(start, surface.loss < points[shallow["saddle"]]["loss"])
 
 
 def test_a_run_without_a_plane_has_its_spectrum_and_report() -> None:
@@ -190,6 +265,68 @@ def test_bars_are_as_long_as_the_logarithm_of_the_ratio() -> None:
     np.testing.assert_allclose(wide, wanted, atol=0.06)
     assert [re.findall(r"--line(\d)", row[1]) for row in rows] == [["0"], ["0"], ["1"], []]
     assert f"--median:{wide[0]}%" in text
+
+
+def labels(text: str) -> dict[str, tuple[float, float, float]]:
+    """{name: left end, right end, height} of the eigenvalues' labels, a letter as wide as on a phone."""
+    found = re.findall(r'<text x="([\d.]+)" y="([\d.]+)" text-anchor="middle">(λ\S+) = ([^<]*)</text>', text)
+    halves = [4.1 * len(f"{name} = {told}") for _, _, name, told in found]
+    return {
+        name: (float(x) - half, float(x) + half, float(y)) for (x, y, name, _), half in zip(found, halves, strict=True)
+    }
+
+
+@pytest.mark.parametrize(("top", "count"), [([5.0, 1.0, 0.5], 5), ([5.0, 4.99, 4.98, 4.97, 4.96, 4.95, 4.94], 6)])
+def test_eigenvalues_are_labelled_and_no_label_covers_another(top: list[float], count: int) -> None:
+    """Of more than there is room for the largest; and those at the other end."""
+    some = {"top": np.array(top), "top_converged": np.ones(len(top)), "top_residuals": np.zeros(len(top))}
+    groups = np.array(top)[:, None] * np.ones(8)
+    found = labels(page([of_section("hessian", **some, top_groups=groups)]))
+    assert len(found) == count
+    assert {"λ1", "λ2", "λP"} <= set(found)
+    for name, (left, right, height) in found.items():
+        assert left >= 55
+        assert right <= 521
+        others = [place for other, place in found.items() if other != name]
+        assert all(height != y or left >= end - 0.2 or start >= right - 0.2 for start, end, y in others)
+
+
+def test_the_density_says_its_unit_and_how_finely_it_is_drawn() -> None:
+    section = SECTIONS["hessian"]
+    bare = replace(section, arrays={k: v for k, v in section.arrays.items() if not k.startswith("density")})
+    view = of_section("hessian")
+    alone = View("run.h5", replace(view.profile, sections={"hessian": bare}))
+    for told in (
+        "density per unit of eigenvalue (parameter distance² / loss)</text>",
+        "drawn with a width of 1/100 of the window",
+    ):
+        assert told in page([view])
+        assert told not in page([alone])
+
+
+def test_an_ascent_says_what_the_report_says_of_it() -> None:
+    """A box in % of 1 + L; starts that end apart have not converged."""
+    apart = np.array([[[0.0, 0.1, 0.3], [0.0, 0.1, 0.1]]])
+    ball = {"worst_adaptive_groups": np.full((2, 8), 0.3)}
+    text = page([of_section("sharpness", keskar_curves=apart, keskar_groups=np.ones((1, 3, 8)), **ball)])
+    (told,) = re.findall(r"<td>(sharpness\.keskar\.0 [^<]*)</td>", text)
+    assert told.startswith("sharpness.keskar.0 ≥ ")
+    assert told.endswith("(not converged) % of 1 + L")
+    assert re.search(r"<td>sharpness\.worst_adaptive ≥ [^<]* loss</td>", text)
+    assert "<td>sharpness.worst not measured</td>" in text
+
+
+@pytest.mark.parametrize(("high", "said"), [(0.3, False), (300.0, True)])
+def test_what_a_log_scale_of_ascents_leaves_out_is_said(high: float, said: bool) -> None:
+    curves = np.array([[[0.0, 0.1, high], [0.0, 0.1, 0.2]]])
+    text = page([of_section("sharpness", keskar_curves=curves, keskar_groups=np.ones((1, 3, 8)))])
+    assert ("rises of 0 or less have no place on it" in text) is said
+
+
+def test_a_table_has_no_empty_column() -> None:
+    text = page([view_of(asymmetric())])
+    assert "<th scope=col>persistence</th>" in text
+    assert "drains into" not in text.split("<h2>Report")[0]
 
 
 def ascents(text: str) -> list[list[tuple[float, float]]]:

@@ -18,19 +18,29 @@ from problems import surface_of
 from landscape_cli import store
 from landscape_cli.cli.main import main
 from landscape_cli.errors import LandscapeError
-from landscape_cli.profile import Floats, PlaneRecord, Profile, Provenance, Surface
-from landscape_cli.report.picture.curvature import negative_share
-from landscape_cli.report.picture.kinds import KINDS, default_kind
-from landscape_cli.report.picture.relief import faces
-from landscape_cli.report.picture.scale import ABOVE, ABOVE_SCALE, NO_NUMBER, NORMAL, UNMEASURED, cells, edges, scale_of
+from landscape_cli.profile import Estimate, Floats, PlaneRecord, Profile, Provenance, Surface
+from landscape_cli.report.picture.curvature import negative_share, ratio_of
+from landscape_cli.report.picture.kinds import KINDS, SECTIONS, default_kind
+from landscape_cli.report.picture.relief import faces, thinned
+from landscape_cli.report.picture.scale import (
+    ABOVE,
+    ABOVE_SCALE,
+    NO_NUMBER,
+    NORMAL,
+    UNMEASURED,
+    cells,
+    edges,
+    scale_of,
+    scales_of,
+)
 from landscape_cli.report.picture.screen import Screen
 from landscape_cli.report.picture.spectrum import density_of
 from landscape_cli.report.picture.terminal import drawn
 from landscape_cli.report.picture.terminal_curve import sampled
 from landscape_cli.report.picture.terminal_map import shape_of
 from landscape_cli.report.picture.theme import MAP, THEMES, rendered
-from landscape_cli.report.picture.tree import branches
-from landscape_cli.report.picture.view import View
+from landscape_cli.report.picture.tree import UNSURE, branches, digits
+from landscape_cli.report.picture.view import View, told_apart
 from landscape_cli.section import Section
 
 Capture = pytest.CaptureFixture[str]
@@ -127,6 +137,18 @@ def test_ticks_are_round_ordered_and_inside(low: float, high: float) -> None:
     assert all(float(f"{tick:.3g}") == tick for tick in ticks)
 
 
+@pytest.mark.parametrize(("low", "rise"), [(-0.09518, 4.9), (-5.0, 2.0), (-123.456, 400.0), (-0.0123, 1e-5)])
+def test_ticks_of_negative_losses_are_round(low: float, rise: float) -> None:
+    scale = scales_of([low + np.append(0.0, np.geomspace(1e-3, 1, 200)) * rise])[1]
+    ticks = scale.ticks()
+    assert 3 <= len(ticks) <= 10
+    assert (np.diff(ticks) > 0).all()
+    assert low <= ticks[0]
+    assert ticks[-1] <= low + rise
+    digits = 5 if rise < 1e-3 * abs(low) else 3
+    assert all(float(f"{tick:.{digits}g}") == tick for tick in ticks)
+
+
 def test_cells_tell_what_is_no_number_above_or_not_measured() -> None:
     surface = surface_of(lambda x: x**2 + 0.1, "-1:1:9")
     loss, measured = surface.loss.copy(), surface.measured.copy()
@@ -149,9 +171,44 @@ def test_the_density_integrates_to_one_and_is_the_mean_over_starts() -> None:
     assert density[np.abs(grid) < 0.5].sum() * step == pytest.approx(0.8, abs=1e-6)
 
 
-def test_a_facet_has_the_mean_of_its_corners_that_are_numbers() -> None:
-    height = np.array([[0.0, 0.5, 0.4], [np.nan, 0.7, ABOVE]])
-    np.testing.assert_allclose(faces(height), [[0.4, ABOVE]])
+def test_a_facet_has_the_mean_of_its_points_and_hides_no_hole_or_wall_among_them() -> None:
+    height = np.arange(25.0).reshape(5, 5) / 100
+    height[1, 1], height[3, 4] = np.nan, ABOVE
+    some = np.array([0, 2, 4])
+    np.testing.assert_allclose(faces(height, some, some), [[np.nan, 0.08], [0.16, ABOVE]])
+
+
+@pytest.mark.parametrize("count", [2, 100, 101, 102, 150, 1001])
+def test_a_surface_that_is_thinned_keeps_both_ends(count: int) -> None:
+    kept = thinned(count)
+    assert (kept[0], kept[-1], len(kept)) == (0, count - 1, min(count, 101))
+    assert np.diff(kept).max() - np.diff(kept).min() <= 1
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_tame_bowl_is_drawn_to_its_top_wherever_it_lies(seed: int) -> None:
+    """Adding the offset back once lost a bit, and with it the highest point."""
+    rng = np.random.default_rng(seed)
+    x, y = np.meshgrid(np.linspace(-1, 1, 11), np.linspace(-1, 1, 9))
+    for low in rng.uniform(-3, 0, 50):
+        losses = rng.uniform(1, 4) * x**2 + y**2 + x * y / 3 + low
+        assert not scale_of([losses]).clipped
+        assert scale_of([np.full(25, low)]).flat
+
+
+@pytest.mark.parametrize("low", [0.0, 1e-300, 1e-12])
+def test_one_loss_that_is_as_good_as_0_leaves_the_others_their_colours(low: float) -> None:
+    losses = np.append(np.geomspace(0.1, 8, 100), low)
+    heights = scale_of([losses]).height(losses)
+    assert heights[-1] == 0
+    assert np.ptp(heights[:-1]) > 0.4
+
+
+@pytest.mark.parametrize("losses", [[-1.7e308, 0, 1.7e308], [0, 5e-324, 1e-323], [1, 1 + 2e-16], [1e-300, 1e300]])
+def test_extremes_of_floating_point_have_a_scale_and_ticks(losses: list[float]) -> None:
+    for scale in scales_of([np.array(losses)]):
+        assert all(scale.low <= tick <= scale.high for tick in scale.ticks())
+        assert np.isfinite(scale.height(np.array(losses))).all()
 
 
 def test_the_share_of_negative_curvature_is_0_where_convex() -> None:
@@ -160,13 +217,16 @@ def test_the_share_of_negative_curvature_is_0_where_convex() -> None:
     saddle = surface_of(lambda x, y: x**2 - 0.25 * y**2, "-1:1:5", "-1:1:5")
     np.testing.assert_allclose(negative_share(hessian_map(saddle)), 0.25)
     np.testing.assert_array_equal(negative_share(hessian_map(asymmetric())), 0)
+    cap = hessian_map(surface_of(lambda x, y: -(x**2) - 4 * y**2, "-1:1:5", "-1:1:5"))
+    np.testing.assert_allclose(ratio_of(cap), 4)
+    np.testing.assert_array_equal(negative_share(cap), 1)
 
 
 def test_no_lines_of_a_merge_tree_cross() -> None:
     def wells(x: Any) -> Any:
         return np.cos(6 * np.pi * x) + 0.6 * np.cos(2.2 * np.pi * x + 1) + 0.3 * x
 
-    stems = branches(view_of(surface_of(wells, "-1:1:201")).statistics)
+    stems = branches(view_of(surface_of(wells, "-1:1:201")).statistics, [0.01])
     assert len(stems) > 4
     assert [stem.at for stem in stems] == list(range(len(stems)))
     for stem in stems:
@@ -174,6 +234,14 @@ def test_no_lines_of_a_merge_tree_cross() -> None:
             between = stems[min(stem.at, stem.into) + 1 : max(stem.at, stem.into)]
             assert all(other.merges is not None and other.merges <= stem.merges for other in between)
             assert stem.merges >= stem.loss
+
+
+@pytest.mark.parametrize(
+    ("value", "stderr", "text"),
+    [(-0.0013, 0.015, "-0.001"), (0.99605075, 1e-9, "0.9961"), (0.0061, None, "0.0061"), (12.345, 2.1, "12.3")],
+)
+def test_numbers_have_no_more_digits_than_are_sure_or_fit(value: float, stderr: float | None, text: str) -> None:
+    assert digits(Estimate.of(value, stderr), f"{value:.4g}") == text
 
 
 # ---- the terminal
@@ -231,6 +299,36 @@ def test_nan_infinity_and_unmeasured_points_are_seen_in_the_terminal() -> None:
     assert "^ above" in text
     assert "UNFINISHED: 44 of 45 points" in text
     assert "without" not in text
+
+
+def test_runs_whose_checkpoints_are_called_alike_are_named_by_their_files() -> None:
+    job = "[model]\ncheckpoint = 'cnn.pt'\n"
+    views = [view_of(asymmetric(), file=file, job=job) for file in ("a.h5", "b.h5")]
+    other = view_of(asymmetric(), file="c.h5", job=job.replace("cnn", "mlp"))
+    assert [view.name for view in told_apart([*views, other])] == ["a.h5: cnn.pt", "b.h5: cnn.pt", "mlp.pt"]
+    text = drawn("contour", [*views, other], SMALL)
+    assert [line.split(" · ")[0] for line in text.splitlines() if " · plane " in line] == [
+        "a.h5: cnn.pt", "b.h5: cnn.pt", "mlp.pt",
+    ]  # fmt: skip
+    assert "a.h5" not in drawn("contour", [views[0], other], SMALL)
+
+
+def test_two_directions_that_are_drawn_alike_are_told_apart() -> None:
+    view = view_of(asymmetric())
+    assert [view.label(i).split(" (")[0] for i in (0, 1)] == ["x: random direction 1", "y: random direction 2"]
+    assert (
+        view_of(surface_of(lambda x: x**2, "-1:1:5")).label(0).startswith("x: random direction (filter norm, seed 0)")
+    )
+
+
+def test_a_line_is_called_one() -> None:
+    line = surface_of(lambda x: x**2 + 0.1, "-1:1:21")
+    assert "run.h5 · line main · train" in drawn("tree", [view_of(line)], SMALL)
+
+
+def test_a_hollow_minimum_may_be_one_whose_place_is_unsure() -> None:
+    assert "place unsure" in UNSURE
+    assert f"○ {UNSURE}" in " ".join(drawn("tree", [view_of(asymmetric())], SMALL).split())
 
 
 def test_a_curve_of_braille_rises_from_its_lowest_point() -> None:
@@ -298,6 +396,35 @@ def test_what_cannot_be_drawn_is_said(
     assert sorted(path.name for path in run.parent.iterdir() if path.suffix != ".lock") == ["run.h5"]
 
 
+@pytest.mark.parametrize("output", ["-", "run.png"])
+@pytest.mark.parametrize(("kind", "section"), SECTIONS.items())
+def test_a_section_of_another_split_is_refused(
+    kind: str, section: str, output: str, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    held = replace(profile_of(asymmetric(), asymmetric()), sections={section: sections()[section]})
+    store.save(held, tmp_path / "run.h5")
+    assert main(["plot", "run.h5", "--kind", kind, "--split", "test", "-o", output]) == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err == f"error: the {kind} of run.h5 was measured on train, not on test\nhint: leave out --split\n"
+    assert not (tmp_path / "run.png").exists()
+    if output == "-":
+        assert main(["plot", "run.h5", "--kind", kind, "--split", "train"]) == 0
+
+
+def test_what_a_run_lacks_is_said_in_plain_words() -> None:
+    empty = View("run.h5", Profile("p", Provenance(), {}, {}))
+    for ask, said in (
+        (lambda: empty.section("gradient"), "finished section gradient"),
+        (lambda: empty.record, "plane"),
+    ):
+        with pytest.raises(LandscapeError) as caught:
+            ask()
+        assert str(caught.value) == f"run.h5 has no {said}"
+        assert caught.value.hint.startswith("measure it: landscape scan ")
+
+
 def test_an_input_is_never_an_output_and_an_output_is_not_overwritten(run: Path, capsys: Capture) -> None:
     before = run.read_bytes()
     assert main(["plot", str(run), "-o", str(run), "--force"]) == 2
@@ -362,10 +489,12 @@ def sections() -> dict[str, Section]:
     rise = np.array([[0.0, 0.1, 0.3], [0.0, 0.2, 0.25]])
     sharpness = {
         "group_sizes": sizes, "centre_groups": sizes, "worst_curves": rise / 100, "worst_adaptive_curves": rise,
-        "keskar_curves": np.where(rise == 0.25, np.nan, rise)[None],
+        "keskar_curves": np.where(rise == 0.25, np.nan, rise)[None], "keskar_groups": np.full((1, 2, groups), 0.3),
+        "worst_groups": np.full((2, groups), 0.003), "worst_adaptive_groups": np.full((2, groups), 0.3),
     }  # fmt: skip
     gradient = {
-        "group_sizes": sizes, "group_products": np.eye(groups), "sample_squares": sizes, "sample_counts": sizes,
+        "group_sizes": sizes, "group_losses": sizes, "group_products": np.eye(groups), "sample_squares": sizes,
+        "sample_counts": sizes,
         "layer_norms": np.array([1.0, 2.0, 1e-6, 0.0]), "weight_norms": np.array([3.0, 1.0, 1.0, 0.0]),
     }  # fmt: skip
     return {

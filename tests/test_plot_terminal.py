@@ -18,9 +18,9 @@ from landscape_cli import store
 from landscape_cli.profile import Profile, Provenance
 from landscape_cli.report.picture.screen import MARGIN, Screen, bare
 from landscape_cli.report.picture.terminal import TERMINAL, drawn
-from landscape_cli.report.picture.terminal_curve import highest
+from landscape_cli.report.picture.terminal_curve import columns_of, highest
 from landscape_cli.report.picture.terminal_map import DENSITY, SHADES
-from landscape_cli.report.picture.terminal_rows import EIGHTHS, bars, block
+from landscape_cli.report.picture.terminal_rows import EIGHTHS, Row, bars, block
 from landscape_cli.report.picture.view import View
 
 SMALL = Screen(80, 30, colour=False)
@@ -40,7 +40,7 @@ def shown() -> dict[str, View]:
 
 def eighths(text: str) -> int:
     """How long the bar in this line is."""
-    return sum(8 if letter == "█" else max(0, EIGHTHS.find(letter)) for letter in text)
+    return sum({"█": 8, "▐": 4}.get(letter, max(0, EIGHTHS.find(letter))) for letter in text)
 
 
 @pytest.mark.parametrize("kind", TERMINAL)
@@ -54,10 +54,21 @@ def test_no_line_of_any_kind_is_wider_than_the_terminal(kind: str, width: int) -
         assert max(len(bare(line)) for text in (plain, coloured) for line in text.splitlines()) <= width
 
 
-def test_bars_are_as_long_as_their_values() -> None:
-    lines = bars(["a", "b", "c", "d"], [4.0, 1.0, -2.0, np.nan], ["4", "1", "-2", "none"], Screen(40, 30, False))
-    assert [eighths(line) for line in lines] == [8 * 33, 2 * 33, 4 * 33, 0]
+def test_bars_are_as_long_as_their_values_and_begin_at_one_axis() -> None:
+    block = [Row("a", 4.0, "4"), Row("b", 1.0, "1"), Row("c", -2.0, "-2"), Row("d", np.nan, "none")]
+    (lines,) = bars([block], Screen(44, 30, False))
+    assert [eighths(line) for line in lines] == [8 * 24, 8 * 6, 8 * 12, 0]  # 12 columns at the left, 24 at the right
+    axis = lines[0].index("│")
+    assert {line.index("│") for line in lines} == {axis}
+    assert lines[2][axis - 1] == "█"
+    assert lines[0][axis + 1] == "█"
     assert len({line.index(text) for line, text in zip(lines, ("4", "1", "-2", "none"), strict=True)}) == 1
+
+
+def test_bars_of_positive_values_have_no_axis_and_blocks_one_scale() -> None:
+    first, second = bars([[Row("a", 4.0, "4")], [Row("name", 1.0, "1.000 ± 0.001")]], Screen(60, 30, False))
+    assert "│" not in first[0] + second[0]
+    assert eighths(first[0]) == 4 * eighths(second[0])
 
 
 @pytest.mark.parametrize(
@@ -95,6 +106,26 @@ def test_the_merge_tree_is_indented_by_what_drains_into_what() -> None:
     assert told == ["o loss 1", "└─ o loss 2, drains at 5", "   └─ o loss 3, drains at 4"]
 
 
+def test_what_a_curve_leaves_out_is_counted_by_kind_and_marked_below_it() -> None:
+    line = surface_of(lambda x: x**2 + 0.1, "-1:1:21")
+    loss, measured = line.loss.copy(), line.measured.copy()
+    loss[:3], loss[5], measured[18:] = np.nan, 1e30, False
+    text = drawn("curve", [view_of(line, replace(line, loss=loss, measured=measured))], SMALL)
+    assert "^ above 1.1, up to 1e+30: 1; ? NaN: 3; _ not measured yet: 3" in " ".join(text.split())
+    row = next(row for row in text.splitlines() if "?" in row)[MARGIN:].ljust(SMALL.across)
+    for sign, points in (("?", (0, 1, 2)), ("^", (5,)), ("_", (18, 19, 20)), (" ", (4, 10))):
+        assert all(row[round(point / 20 * (SMALL.across - 1))] == sign for point in points), sign
+    assert set(row[SMALL.across // 2 :][: SMALL.across // 4]) == {" "}
+
+
+@pytest.mark.parametrize("count", [5, 500])
+def test_no_odd_point_is_lost_between_columns(count: int) -> None:
+    kinds = np.zeros(count, dtype=np.int8)
+    kinds[3] = 2
+    assert (columns_of(kinds, np.linspace(0, 1, count), 40) == 2).any()
+    assert not columns_of(0 * kinds, np.linspace(0, 1, count), 40).any()
+
+
 def test_a_spectrum_has_its_peak_and_its_signs_where_the_eigenvalues_are() -> None:
     lines = drawn("spectrum", [at_checkpoint()], SMALL).splitlines()
     signs = next(i for i, line in enumerate(lines) if set(line) == {" ", "^"})
@@ -114,7 +145,34 @@ def test_a_spectrum_without_a_density_is_bars() -> None:
     text = drawn("spectrum", [View("run.h5", Profile("p", Provenance(), {}, {}, {"hessian": ends}))], SMALL)
     found = {line.split()[0]: eighths(line) for line in text.splitlines() if line.startswith("λ")}
     assert found["λ2"] == pytest.approx(found["λ1"] / 5, abs=1)
-    assert found["λP"] == pytest.approx(found["λ1"] * 0.02 / 5, abs=1)
+    assert found["λP"] <= 8
+    assert "hessian.density=true" in text
+
+
+def test_spectra_of_several_runs_are_on_one_scale() -> None:
+    whole = sections()["hessian"]
+    ends = {k: v for k, v in whole.arrays.items() if not k.startswith("density")}
+    sharp = {k: v * (10 if k[:3] in ("top", "bot") and "converged" not in k else 1) for k, v in ends.items()}
+    views = [
+        View("run.h5", Profile("p", Provenance(), {}, {}, {"hessian": replace(whole, arrays=found)}))
+        for found in (ends, sharp)
+    ]
+    flat, steep = (eighths(line) for line in drawn("spectrum", views, SMALL).splitlines() if line.startswith("λ1"))
+    assert flat == pytest.approx(steep / 10, abs=1)
+
+
+def test_densities_of_several_runs_are_on_one_scale() -> None:
+    whole = sections()["hessian"]
+    thin = replace(whole, arrays={**whole.arrays, "density_weights": whole.arrays["density_weights"] / 1e4})
+    views = [View("run.h5", Profile("p", Provenance(), {}, {}, {"hessian": held})) for held in (whole, thin)]
+    lines = drawn("spectrum", views, SMALL).splitlines()
+    rows = SMALL.down
+    starts = [i + 1 for i, line in enumerate(lines) if "Hessian spectrum" in line]
+    tops = [[line[:MARGIN].rstrip() for line in lines[i : i + rows]] for i in starts]
+    assert tops[0] == tops[1]
+    peaks = [next(k for k, line in enumerate(lines[i : i + rows]) if line[MARGIN:].strip()) for i in starts]
+    assert peaks[0] == 0
+    assert peaks[1] == pytest.approx(rows * 4 / 9, abs=1)
 
 
 def test_an_ascent_is_the_highest_of_its_starts() -> None:
@@ -123,6 +181,13 @@ def test_an_ascent_is_the_highest_of_its_starts() -> None:
     text = drawn("ascent", [at_checkpoint()], SMALL)
     assert "a adaptive ball" in text
     assert text.index("a") < text.index("0.3")
+
+
+def test_the_log_scale_of_an_ascent_ends_at_a_rise() -> None:
+    lines = drawn("ascent", [at_checkpoint()], SMALL).splitlines()
+    numbers = [line[:MARGIN].strip() for line in lines[1 : SMALL.down + 1]]
+    assert (numbers[0], numbers[-1]) == ("0.3", "3e-5")
+    assert "log scale; 3e-5 and less at the bottom" in " ".join(lines)
 
 
 def test_what_a_file_says_of_its_ascents_moves_no_cursor() -> None:
@@ -140,7 +205,19 @@ def test_a_saddle_has_the_letter_of_its_share_of_negative_curvature() -> None:
     loss = saddle.shown[1].loss.copy()
     loss[0, 0] = np.nan
     holed = drawn("curvature", [view_of(replace(saddle.shown[1], loss=loss))], SMALL)
-    assert "? NaN" in holed
+    assert "? a loss around is NaN or not measured" in holed
+    loss[0, 0] = 1e30
+    walled = " ".join(drawn("curvature", [view_of(replace(saddle.shown[1], loss=loss))], SMALL).split())
+    assert "? a loss around is NaN, above 1 or not measured" in walled
+    assert "λmin -0.5 to -0.5; λmax 2 to 2" in walled
+
+
+def test_a_ratio_above_1_is_seen_in_the_terminal() -> None:
+    cap = view_of(surface_of(lambda x, y: 9 - x**2 - 4 * y**2, "-1:1:7", "-1:1:7"))
+    text = drawn("curvature", [cap], SMALL)
+    assert "^ above 1, up to 4" in text
+    assert "both negative in 25 of 25 cells" in " ".join(text.split())
+    assert "λmin -8 to -8; λmax -2 to -2" in text
 
 
 @pytest.mark.parametrize(("lowest", "signs"), [((0.0, 0.0), "X"), ((0.5, 0.25), "*+")])

@@ -11,7 +11,7 @@ from landscape_cli.analyse import jackknife
 from landscape_cli.analyse.critical_points import KINDS, Points, Roles, locate
 from landscape_cli.analyse.persistence import minimum_pairs
 from landscape_cli.analyse.significance import Kept, kept_pairs
-from landscape_cli.analyse.triangulation import triangulate
+from landscape_cli.analyse.triangulation import Triangulation, triangulate
 from landscape_cli.profile import Estimate, Floats, Surface
 
 
@@ -48,11 +48,7 @@ def critical_statistics(surface: Surface, persistence: float = 0.0) -> dict[str,
     `counts`: of resolved points inside by kind, of the unresolved and those at the border, and of pairs `dropped`.
     `euler`: Σ(1 - χ(lower link)) over all points must be V - E + F.
     """
-    triangles = triangulate(surface.loss, surface.finite)
-    below = kept_pairs(surface, minimum_pairs(triangles), persistence)
-    above = kept_pairs(surface, minimum_pairs(triangles.reversed), persistence)
-    roles = Roles.of(below, above, planar=surface.y is not None)
-    points = locate(surface, triangles, roles)
+    triangles, below, above, roles, points = _located(surface, persistence)
     heights = _heights(points, roles, surface.centre.group_sizes)
     total, expected = triangles.euler()
     return {
@@ -62,6 +58,28 @@ def critical_statistics(surface: Surface, persistence: float = 0.0) -> dict[str,
         "counts": {**_counts(points, roles), "dropped": below.dropped + above.dropped},
         "euler": {"sum": total, "expected": expected, "ok": total == expected},
     }
+
+
+def passes(surface: Surface, persistence: float = 0.0) -> dict[int, tuple[int, float]]:
+    """Of each minimum that drains, by its number: its grid point, and the loss of the grid's own pass where it does.
+
+    What is below that loss and joined to the grid point is the minimum's basin; a polynomial's saddle may be above it.
+    """
+    _, below, _, _, points = _located(surface, persistence)
+    pairs, loss = below.pairs, surface.loss.ravel()
+    return {
+        int(points.position[k]): (int(pairs.minimum[k]), float(loss[pairs.saddle[k]]))
+        for k in np.flatnonzero(~pairs.essential).tolist()
+    }
+
+
+def _located(surface: Surface, persistence: float) -> tuple[Triangulation, Kept, Kept, Roles, Points]:
+    """The surface's triangles, the pairs of its minima and of its maxima, what their ends are, and where."""
+    triangles = triangulate(surface.loss, surface.finite)
+    below = kept_pairs(surface, minimum_pairs(triangles), persistence)
+    above = kept_pairs(surface, minimum_pairs(triangles.reversed), persistence)
+    roles = Roles.of(below, above, planar=surface.y is not None)
+    return triangles, below, above, roles, locate(surface, triangles, roles)
 
 
 def _heights(points: Points, roles: Roles, sizes: Floats) -> list[Estimate]:

@@ -47,7 +47,8 @@ class Console:
 
     def colour_on(self, stream: Any) -> bool:
         """Colour only on a terminal, and only if nothing forbids it."""
-        return self.colour and not os.environ.get(FORBIDDEN_COLOUR) and is_terminal(stream)
+        forbidden = os.environ.get(FORBIDDEN_COLOUR) or os.environ.get("TERM") == "dumb"
+        return self.colour and not forbidden and is_terminal(stream)
 
 
 def tell(text: str) -> None:

@@ -12,7 +12,7 @@ from landscape_cli import store
 from landscape_cli.cli.console import CONSOLE, common
 from landscape_cli.cli.output import emit, refuse_to_overwrite, writable
 from landscape_cli.errors import ExitCode, LandscapeError
-from landscape_cli.report.picture.kinds import KINDS, default_kind
+from landscape_cli.report.picture.kinds import KINDS, check_split, default_kind
 from landscape_cli.report.picture.page import page
 from landscape_cli.report.picture.screen import Screen
 from landscape_cli.report.picture.terminal import drawn
@@ -49,6 +49,8 @@ def plot(runs: tuple[Path, ...], output: str, kind: str | None, plane: str, spli
 
 def _picture(views: list[View], kind: str | None, ending: str, dark: bool) -> str | bytes:
     chosen = kind or default_kind(views[0])
+    for view in views:
+        check_split(chosen, view)
     return rendered(KINDS[chosen], views, ending, dark) if ending else drawn(chosen, views, _screen())
 
 
@@ -75,8 +77,16 @@ def ending_of(output: str) -> str:
 
 def _screen() -> Screen:
     """The terminal; of a pipe 100 columns unless COLUMNS says otherwise."""
-    size = shutil.get_terminal_size((100, 30))
-    return Screen(size.columns, size.lines, CONSOLE.colour_on(sys.stdout))
+    size, blocks = shutil.get_terminal_size((100, 30)), _has_blocks(getattr(sys.stdout, "encoding", None) or "utf-8")
+    return Screen(size.columns, size.lines, blocks and CONSOLE.colour_on(sys.stdout), blocks)
+
+
+def _has_blocks(encoding: str) -> bool:
+    try:
+        "▀⣿".encode(encoding)
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
 
 
 def _code(views: list[View]) -> int:

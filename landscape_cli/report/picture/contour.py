@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 SHADES = 96
 LINES = 13  # contours at most
-POINTS = 24  # critical points at most
 MARKS = {"minimum": "o", "saddle": "X", "maximum": "^", "monkey saddle": "P"}
 SEAM = 0.4  # points: what closes the seams between areas in .svg and .pdf
 BAR = 0.4  # inches, of colours with its labels
 BOX, AROUND = 4.6, (2.4, 1.1)  # inches: the longer side of a window, and the labels beside and below it
+SMALL, CLOSE = 0.6, 0.03  # of a mark, where another is nearer than that share of the window
 HATCHES = {"above": "xxxx", "none": "////", "unmeasured": "...."}
 
 
@@ -122,36 +122,47 @@ def hatched_cells(panel: Axes, x: Floats, y: Floats, there: NDArray[np.bool_], h
 
 
 def lines(panel: Axes, surface: Surface, scale: Scale) -> None:
-    """Contours at the round losses that the bar names."""
+    """Contours at the round losses that the bar names; none in a cell that has a corner above, or that is no number."""
     height = np.where(surface.measured, scale.height(surface.loss), np.nan)
+    height = np.where(height > 1, np.nan, height)
     levels = np.unique(scale.height(np.asarray(scale.ticks(LINES))))
     inside = levels[(levels > 0) & (levels < 1)]
     if min(height.shape) > 1 and len(inside) and np.isfinite(height).any():
         y = surface.y.values if surface.y is not None else np.zeros(1)
-        panel.contour(surface.x.values, y, height.T, levels=inside, colors="#ffffff", linewidths=0.7, alpha=0.75)
+        style: dict[str, Any] = {"colors": "#ffffff", "linewidths": 0.7, "alpha": 0.75, "corner_mask": False}
+        panel.contour(surface.x.values, y, np.ma.masked_invalid(height.T), levels=inside, **style)
 
 
 def marks(panel: Axes, view: View) -> None:
-    """The centre, the critical points that the grid resolves inside the window, and within them the lowest point."""
-    for point in critical_points(view):
-        style = {"marker": MARKS[point["kind"]], "s": 112, "c": "#ffffff", "edgecolors": "#000000", "linewidths": 1.0}
-        panel.scatter(point["x"].value, point["y"].value, zorder=6, **style)
-    if holds_centre(view):
-        panel.plot(0, 0, zorder=5, clip_on=False, **cross(19))
-    if (place := view.place()) is not None:
-        style = {"marker": "*", "s": 76, "c": LOWEST, "edgecolors": "#ffffff", "linewidths": 0.7}
+    """The centre, the critical points that the grid resolves inside the window, and within them the lowest point.
+
+    Those that fall together are small, so that what is below them is seen.
+    """
+    found, place, centre = view.critical(), view.place(), [(0.0, 0.0)] if holds_centre(view) else []
+    at = [*centre, *([place] if place is not None else []), *((p["x"].value, p["y"].value) for p in found)]
+    sizes = iter(sizes_of(np.array(at).reshape(-1, 2), [float(np.ptp(a.values)) for a in view.record.surface.axes]))
+    if centre:
+        size = next(sizes)
+        panel.plot(0, 0, zorder=5 if size == 1 else 6.5, clip_on=False, **cross(19 * size))
+    if place is not None:
+        size = next(sizes)
+        style = {"marker": "*", "s": 76 * size, "c": LOWEST, "edgecolors": "#ffffff", "linewidths": 0.7 * size}
         panel.scatter(*place, zorder=7, clip_on=False, **style)
+    for point, size in zip(found, sizes, strict=True):
+        style = {"marker": MARKS[point["kind"]], "s": 112 * size**2, "c": "#ffffff", "edgecolors": "#000000"}
+        panel.scatter(point["x"].value, point["y"].value, zorder=6, linewidths=1.0, **style)
+
+
+def sizes_of(places: Floats, window: Sequence[float]) -> list[float]:
+    """How large the mark at each of the places (points, 2) is: less where another is nearer than a mark is wide."""
+    apart = np.abs(places[:, None] - places) / np.where(np.array(window) > 0, window, 1.0)
+    together = (apart.max(-1) < CLOSE).sum(1) > 1
+    return [SMALL if crowded else 1.0 for crowded in together.tolist()]
 
 
 def holds_centre(view: View) -> bool:
     """The checkpoint lies inside the window."""
     return all(axis.values[0] <= 0 <= axis.values[-1] for axis in view.record.surface.axes)
-
-
-def critical_points(view: View) -> list[Mapping[str, Any]]:
-    """The most persistent that are inside and resolved."""
-    found = view.statistics["critical_points"]
-    return [p for p in found if p["resolved"] and not p["at_border"]][:POINTS]
 
 
 def framed(panel: Axes, view: View) -> None:
@@ -177,7 +188,10 @@ def bar(figure: Figure, axes: Sequence[Axes], scale: Scale, label: str = "loss",
 
     ticks = scale.ticks(LINES)
     shades = ScalarMappable(Normalize(0, 1), colours)
-    drawn = figure.colorbar(shades, ax=list(axes), pad=0.02, fraction=0.05, aspect=30)
+    beside = {"ax": list(axes), "pad": 0.02, "fraction": 0.05, "aspect": 30}
+    if len(axes) == 1 and axes[0].name != "3d":  # as tall as the map
+        beside = {"cax": axes[0].inset_axes((1.03, 0, 0.04, 1))}
+    drawn = figure.colorbar(shades, **beside)
     heights = scale.height(np.asarray(ticks))
     drawn.set_label(f"{label}{scale.kind}")
     drawn.set_ticks(heights.tolist(), labels=[number(tick) for tick in ticks])
@@ -201,16 +215,21 @@ def hatches(surface: Surface, scale: Scale, theme: Theme) -> list[Any]:
 
 def symbols(views: Sequence[View]) -> list[Any]:
     """Each mark that is drawn somewhere."""
+    drawn = {point["kind"] for view in views for point in view.critical()}
+    placed = [mark_key("*", "lowest point", LOWEST)] if any(view.place() for view in views) else []
+    kinds = [mark_key(mark, kind, "#ffffff") for kind, mark in MARKS.items() if kind in drawn]
+    return [*centre_key(views), *placed, *kinds]
+
+
+def centre_key(views: Sequence[View]) -> list[Any]:
+    """The checkpoint's cross, where it is drawn."""
     from matplotlib.lines import Line2D
 
-    drawn = {point["kind"] for view in views for point in critical_points(view)}
-    placed = [_mark("*", "lowest point", LOWEST)] if any(view.place() for view in views) else []
-    kinds = [_mark(mark, kind, "#ffffff") for kind, mark in MARKS.items() if kind in drawn]
-    centre = [Line2D([], [], label="checkpoint", **cross(11))] if any(map(holds_centre, views)) else []
-    return [*centre, *placed, *kinds]
+    return [Line2D([], [], label="checkpoint", **cross(11))] if any(map(holds_centre, views)) else []
 
 
-def _mark(marker: str, label: str, colour: str) -> Any:
+def mark_key(marker: str, label: str, colour: str) -> Any:
+    """A mark in a legend."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], ls="", marker=marker, ms=8.5, mfc=colour, mec="#555555", mew=0.8, label=label)

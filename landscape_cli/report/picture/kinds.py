@@ -12,7 +12,7 @@ from landscape_cli.report.picture.relief import relief
 from landscape_cli.report.picture.spectrum import spectrum
 from landscape_cli.report.picture.theme import Draw
 from landscape_cli.report.picture.tree import tree
-from landscape_cli.report.picture.view import View
+from landscape_cli.report.picture.view import View, cut
 
 KINDS: dict[str, Draw] = {
     "contour": contour,
@@ -25,6 +25,8 @@ KINDS: dict[str, Draw] = {
     "tree": tree,
 }
 
+SECTIONS = {"spectrum": "hessian", "ascent": "sharpness", "gradient": "gradient"}  # measured on one split
+
 
 def default_kind(view: View) -> str:
     """Of a plane its contours, of a line its curve; else what there is of the checkpoint itself.
@@ -34,9 +36,22 @@ def default_kind(view: View) -> str:
     """
     if view.profile.planes:
         return "curve" if view.record.surface.y is None else "contour"
-    for section, kind in (("hessian", "spectrum"), ("sharpness", "ascent"), ("gradient", "gradient")):
+    for kind, section in SECTIONS.items():
         held = view.profile.sections.get(section)
         if held is not None and held.complete:
             return kind
     hint = f"rerun the command that `landscape info {view.file}` shows"
     raise LandscapeError(f"{view.file} holds nothing to draw yet", hint, ExitCode.INCONCLUSIVE)
+
+
+def check_split(kind: str, view: View) -> None:
+    """Raise where a split is asked for other than the one that the kind's section was measured on.
+
+    Raises:
+        LandscapeError: it is.
+    """
+    if view.split and kind in SECTIONS:
+        held = cut(str(view.section(SECTIONS[kind]).settings.get("split", "?")))
+        if held != cut(view.split):
+            what = f"the {kind} of {view.file} was measured on {held}, not on {cut(view.split)}"
+            raise LandscapeError(what, "leave out --split", ExitCode.USAGE)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from landscape_cli.analyse.gradient import EXPLODING, VANISHING, gradient_statistics
 from landscape_cli.profile import Floats
+from landscape_cli.report.picture.scale import Scale
 from landscape_cli.report.picture.theme import Theme, number, panels, words
 from landscape_cli.report.picture.view import View, cut
 
@@ -35,11 +36,6 @@ class Bars:
     left_out: int = 0
 
     @property
-    def base(self) -> float:
-        """Where the bars begin: the median, or the least that a logarithm has where that is 0; NaN where none is."""
-        return self.median if self.median > 0 else min(self.positive, default=float("nan"))
-
-    @property
     def odd(self) -> NDArray[np.bool_]:
         """Which of them vanish or explode beside the median."""
         ratios = np.array(self.ratios)
@@ -52,17 +48,28 @@ class Bars:
 
 
 def gradient(figure: Figure, views: Sequence[View], theme: Theme) -> None:
-    """A bar for each tensor from the median, on a log scale; those that vanish or explode are of another colour."""
+    """A bar for each tensor on a log scale; those that vanish or explode beside the median are of another colour."""
     found = [bars_of(view) for view in views]
     rows = max(len(bars.names) for bars in found)
     axes = panels(figure, views, (7.4, max(2.6, 1.0 + ROW * rows)), sharex=True)
-    known = [ratio for bars in found for ratio in (*bars.ratios, bars.base) if 0 < ratio < np.inf] or [1.0]
+    known = np.concatenate([bars.positive for bars in found]).tolist() or [1.0]
     for panel, bars in zip(axes, found, strict=True):
-        _panel(panel, bars, theme, (min(known) / 1.6, max(known) * 1.6))
+        _panel(panel, bars, theme, (min(known) / 1.6, max(known) * 1.25))
     left = sum(bars.left_out for bars in found)
-    notes = [f"bars begin at the median; orange, hatched: {ODD}"]
+    notes = [f"{NOTE.replace('orange', 'orange, hatched')}; the bars are logarithms"]
     notes += [f"{left} more tensors are left out, those nearest the median"] if left else []
-    words(figure, views, [view.section_title("gradient", "gradient by layer") for view in views], ["; ".join(notes)])
+    told = ["; ".join(notes), noise_of(views)]
+    words(figure, views, [view.section_title("gradient", "gradient by layer") for view in views], told)
+
+
+def noise_of(views: Sequence[View]) -> str:
+    """That the norms are partly noise, where the data cannot tell a gradient from it."""
+    scales = [gradient_statistics(view.section("gradient"))["noise_scale"] for view in views]
+    unsure = [
+        view.name for view, scale in zip(views, scales, strict=True) if scale.bound != "exact" or scale.value is None
+    ]
+    whose = f" of {', '.join(unsure)}" if len(views) > 1 else ""
+    return f"the norms{whose} hold the noise of the samples: these cannot tell the gradient from 0" if unsure else ""
 
 
 def bars_of(view: View) -> Bars:
@@ -81,24 +88,24 @@ def bars_of(view: View) -> Bars:
 
 
 def _panel(panel: Axes, bars: Bars, theme: Theme, ends: tuple[float, float]) -> None:
-    ratios, base = np.array(bars.ratios), bars.base
-    place = np.arange(len(ratios))
+    place, ratios = np.arange(len(bars.ratios)), np.array(bars.ratios)
+    shown = np.isfinite(ratios) & (ratios > 0)
     panel.set(xscale="log", xlim=ends)
-    if base > 0:
-        reach = np.where(np.isfinite(ratios) & (ratios > 0), ratios, base) - base
-        style: dict[str, Any] = {
-            "color": [theme.line(int(o)) for o in bars.odd],
-            "hatch": ["////" if o else "" for o in bars.odd],
-        }
-        panel.barh(place, reach, left=base, height=0.72, edgecolor=theme.page, lw=0, **style)
-        panel.axvline(base, color=theme.ink, lw=0.9)
+    style: dict[str, Any] = {
+        "color": [theme.line(int(o)) for o in bars.odd],
+        "hatch": ["////" if o else "" for o in bars.odd],
+    }
+    panel.barh(place, np.where(shown, ratios - ends[0], 0.0), left=ends[0], height=0.72, ec=theme.page, lw=0, **style)
+    if bars.median > 0:
+        panel.axvline(bars.median, color=theme.ink, lw=1.1, ls=":")
     for i, ratio in enumerate(bars.ratios):
         if not ratio > 0:
             text = " gradient 0" if ratio == 0 else " weights 0"
-            panel.annotate(text, (panel.get_xlim()[0], i), fontsize=7, va="center", color=theme.faint)
+            panel.annotate(text, (ends[0], i), fontsize=7, va="center", color=theme.faint)
     panel.set_yticks(place, labels=bars.names, fontsize=7.5)
     panel.set_ylim(len(ratios) - 0.4, -0.6)
     panel.set_xlabel(RATIO.replace(")", ", log scale)"), fontsize=8.5)
+    panel.set_xticks(Scale(*ends, 0.0, ends[1]).ticks(7))
     panel.xaxis.set_major_formatter(lambda value, _: number(value))
     panel.xaxis.set_minor_formatter(lambda value, _: "")
     panel.grid(True, axis="x")

@@ -8,6 +8,8 @@ from html import escape
 from landscape_cli.report.numbers import plain
 from landscape_cli.report.picture.view import View
 
+COLOURS = 4  # of lines, in the page's style
+
 
 def text(words: str) -> str:
     """Words that are no markup and move nothing."""
@@ -30,6 +32,7 @@ def row(cells: Iterable[str]) -> str:
 
 
 def table(columns: Sequence[str], rows: Iterable[str], kind: str = "") -> str:
-    """A table that scrolls by itself where it is too wide; `kind` is its class."""
+    """A table that scrolls by itself where it is too wide or too long, as a script says above; `kind` is its class."""
     named = f' class="{kind}"' if kind else ""
-    return f'<div class="scroll"><table{named}>{head(columns) if any(columns) else ""}{"".join(rows)}</table></div>'
+    body = f"<table{named}>{head(columns) if any(columns) else ''}{''.join(rows)}</table>"
+    return f'<p class="note more"></p><div class="scroll">{body}</div>'

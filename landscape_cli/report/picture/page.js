@@ -5,6 +5,14 @@ function drawAll() {
   theme = { page: ink("page"), ink: ink("ink"), faint: ink("faint"), edge: ink("edge"),
     lines: ["line0", "line1", "line2", "line3"].map(ink) };
   for (const panel of panels) panel.draw();
+  for (const box of document.querySelectorAll(".scroll")) box.previousElementSibling.textContent = hidden(box);
+}
+// What of a table is to be scrolled to.
+function hidden(box) {
+  const rows = box.querySelectorAll("tr:has(td)").length;
+  const down = box.scrollHeight > box.clientHeight + 1 ? `${rows} rows, scroll down ↓` : "";
+  const right = box.scrollWidth > box.clientWidth + 1 ? "more columns, scroll right →" : "";
+  return [down, right].filter(Boolean).join(" · ");
 }
 
 const [split, map, spin] = ["split", "map", "spin"].map((id) => document.getElementById(id));
@@ -20,7 +28,7 @@ if (split) {
     for (const panel of panels) if (panel.marked !== null) panel.mark(panel.marked);
     drawAll();
   });
-  new ResizeObserver(drawAll).observe(document.querySelector("main"));
+  new ResizeObserver(() => requestAnimationFrame(drawAll)).observe(document.querySelector("main"));
 }
 if (map) {
   state.map = map.value;
@@ -39,7 +47,7 @@ if (spin) {
   spin.disabled = calm.matches;
   spin.addEventListener("click", () => {
     on = !on;
-    spin.setAttribute("aria-pressed", on);
+    spin.textContent = on ? "Stop" : "Rotate";
     cancelAnimationFrame(waiting);
     turn();
   });

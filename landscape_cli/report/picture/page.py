@@ -14,14 +14,15 @@ from landscape_cli.errors import LandscapeError
 from landscape_cli.report.picture.kinds import default_kind
 from landscape_cli.report.picture.markup import text, titled
 from landscape_cli.report.picture.page_data import Panel, as_json, document, panels_of
-from landscape_cli.report.picture.page_parts import critical, provenance, report
+from landscape_cli.report.picture.page_parts import critical, key, provenance, report
 from landscape_cli.report.picture.page_sections import sections
 from landscape_cli.report.picture.theme import MOST
-from landscape_cli.report.picture.view import View
+from landscape_cli.report.picture.view import View, counted
 from landscape_cli.report.run import Run
 
 MAPS = {"loss": "loss", "lowest": "lowest curvature", "highest": "highest curvature", "share": "negative curvature"}
-SCRIPTS = ("page_tools.js", "page_chart.js", "page_panel.js", "page.js")  # one after the other, in one scope
+# One after the other, in one scope.
+SCRIPTS = tuple(f"page{name}.js" for name in ("_tools", "_marks", "_curve", "_chart", "_surface", "_panel", ""))
 
 
 def page(views: Sequence[View], dark: bool = False) -> str:
@@ -81,7 +82,7 @@ def _controls(panels: Sequence[Panel]) -> str:
     )
     maps = "".join(f'<option value="{value}">{told}</option>' for value, told in MAPS.items())
     maps = f'<label>Map <select id="map">{maps}</select></label>' if any(panel.maps for panel in panels) else ""
-    spin = '<button id="spin" type="button" aria-pressed="false">Rotate</button>'
+    spin = '<button id="spin" type="button">Rotate</button>'
     turns = not all(panel.thin for panel in panels)
     return (
         f'<div class="controls"><fieldset><legend>Loss scale&nbsp;</legend>{scales}</fieldset>'
@@ -96,7 +97,9 @@ def _panels(panels: Sequence[Panel], many: bool) -> str:
 
 def _panel(panel: Panel, i: int, many: bool) -> str:
     record, flat = panel.view.record, panel.view.record.surface.y is None
-    title = titled(panel.view, f"{panel.view.name} · plane {record.name}", many)
+    title = titled(panel.view, f"{panel.view.name} · {'line' if flat else 'plane'} {record.name}", many)
+    split, surface_shown = panel.view.shown
+    shown = f'<span class="shown">{text(counted(split, surface_shown.centre))}</span>'
     help_map = "Arrow keys move the cursor, with Shift by five points; Home is the checkpoint."
     surface = "" if panel.thin else (
         '<canvas class="surface" tabindex="0" role="application" '
@@ -104,9 +107,9 @@ def _panel(panel: Panel, i: int, many: bool) -> str:
     )  # fmt: skip
     names = [f"{'ab'[axis]} along {panel.view.label(axis)}" for axis in range(1 if flat else 2)]
     return (
-        f'<section class="panel" data-panel="{i}">{title} · <span class="shown"></span></h2>'
+        f'<section class="panel" data-panel="{i}">{title} · {shown}</h2>'
         f'<p class="note">{"; ".join(map(text, names))}<span class="mapped"></span></p>'
         f'<div class="views">{surface}<canvas class="map" tabindex="0" role="application" '
-        f'aria-label="{"Curve" if flat else "Contours"} of the loss. {help_map}"></canvas></div>'
+        f'aria-label="{"Curve" if flat else "Contours"} of the loss. {help_map}"></canvas></div>{key(panel)}'
         f'<output aria-live="polite"></output>{critical(panel)}</section>'
     )

@@ -10,7 +10,7 @@ class Chart {
     this.output = element.querySelector("output");
     this.buttons = [...element.querySelectorAll("[data-point]")];
   }
-  get name() { return state.split in this.held.splits ? state.split : Object.keys(this.held.splits)[0]; }
+  get name() { return Object.hasOwn(this.held.splits, state.split) ? state.split : Object.keys(this.held.splits)[0]; }
   get split() { return this.held.splits[this.name]; }
   get scale() { return data.scales[this.held.scale][state.log ? "log" : "linear"]; }
   // The curvatures that the map shows, or none where it shows the loss.
@@ -21,13 +21,22 @@ class Chart {
     const offset = this.scale.offset;
     return offset === null ? loss : Math.log(Math.max(loss - offset, TINY));
   }
-  height(loss) {
+  height(loss) { return loss > this.scale.high ? ABOVE : Math.min(Math.max(this.onward(loss), 0), 1); }
+  // The same beyond both ends of the scale.
+  onward(loss) {
     const low = this.raised(this.scale.low), span = this.raised(this.scale.high) - low;
-    return loss > this.scale.high ? ABOVE : Math.min(Math.max((this.raised(loss) - low) / (span > 0 ? span : 1), 0), 1);
+    return (this.raised(loss) - low) / (span > 0 ? span : 1);
   }
   // Heights of the split that is shown: NaN where there is no number, ABOVE what is above the scale.
   heights(split = this.split) {
     return split.loss.map((loss, k) => (loss !== null ? this.height(loss) : split.status[k] === "i" ? ABOVE : NaN));
+  }
+  // Why a point has no place on the scale; "" where it has one.
+  lack(k, split = this.split) {
+    const status = split.status[k];
+    if (status === "u") return "not measured";
+    if (status === "n" || status === "m") return "NaN";
+    return status === "i" || split.loss[k] > this.scale.high ? `above ${tick(this.scale.high)}` : "";
   }
 
   told() {
@@ -37,22 +46,37 @@ class Chart {
     const metrics = Object.entries(split.metrics).map(([name, values]) =>
       `, ${name} ${values[k] === null ? "none" : number(values[k])}`);
     const curved = this.curved ? `, ${CURVED[state.map][0]} ${this.curved[k] === null ? "none" : number(this.curved[k])}` : "";
-    return `${where}: loss ${number(split.loss[k])}${error === null ? "" : ` ± ${Number(error.toPrecision(2))}`}${metrics.join("")}${curved}`;
+    return `${where}: loss ${estimate(split.loss[k], error)}${metrics.join("")}${curved}`;
   }
 
   draw() {
-    this.element.querySelector(".shown").textContent = this.name;
+    this.fit();
+    this.element.querySelector(".shown").textContent = `${this.name}, ${this.split.samples} samples`;
     this.element.querySelector(".mapped").textContent = this.curved
       ? `; the map shows ${CURVED[state.map][1]}, hatched where the 3 × 3 points around are not all numbers` : "";
     for (const part of this.element.querySelectorAll(".points")) part.hidden = part.dataset.split !== this.name;
     this.high = this.heights();
+    this.element.querySelector(".hatched").textContent = this.line ? "" : this.hatched();
     this.basin = this.flooded();
     this.kept.clear();
     this.redraw();
   }
+  // What the hatches of the loss mean.
+  hatched() {
+    if (this.curved) return "";
+    const lacks = [...new Set(this.high.map((_, k) => this.lack(k)))].filter((word) => word && word !== "not measured");
+    return lacks.map((word) => ` · hatched${word === "NaN" ? "" : " on grey"}: ${word}`).join("");
+  }
+  // As high as equal units of both axes make it.
+  fit() {
+    if (!this.held.equal) return;
+    const wide = this.map.clientWidth, [x, y] = [this.held.x, this.held.y].map(edges).map(reach);
+    this.map.style.height = `${Math.round(Math.min((y / x) * (wide - BOX.left - BOX.right) + BOX.top + BOX.bottom, 1.15 * wide))}px`;
+  }
   redraw() {
     this.output.textContent = this.told();
-    if (this.line) this.drawCurve(); else this.drawMap();
+    this.output.title = `loss ${this.split.loss[this.at(...this.cursor)]}`;
+    if (this.line) drawCurve(this); else this.drawMap();
     if (this.surface) this.drawSurface();
   }
 
@@ -60,11 +84,15 @@ class Chart {
   frame(wide, high) {
     const ex = edges(this.held.x), ey = this.line ? null : edges(this.held.y);
     const span = [wide - BOX.left - BOX.right, high - BOX.top - BOX.bottom];
-    const x = (value) => BOX.left + ((value - ex[0]) / (ex[ex.length - 1] - ex[0])) * span[0];
-    const y = ey && ((value) => BOX.top + (1 - (value - ey[0]) / (ey[ey.length - 1] - ey[0])) * span[1]);
-    const back = (px, py) => [ex[0] + ((px - BOX.left) / span[0]) * (ex[ex.length - 1] - ex[0]),
-      ey && ey[0] + (1 - (py - BOX.top) / span[1]) * (ey[ey.length - 1] - ey[0])];
-    return { ex, ey, x, y, back, bottom: high - BOX.bottom, right: wide - BOX.right };
+    if (this.held.equal) {
+      const unit = Math.min(span[0] / reach(ex), span[1] / reach(ey));
+      [span[0], span[1]] = [unit * reach(ex), unit * reach(ey)];
+    }
+    const x = (value) => BOX.left + ((value - ex[0]) / reach(ex)) * span[0];
+    const y = ey && ((value) => BOX.top + (1 - (value - ey[0]) / reach(ey)) * span[1]);
+    const back = (px, py) => [ex[0] + ((px - BOX.left) / span[0]) * reach(ex),
+      ey && ey[0] + (1 - (py - BOX.top) / span[1]) * reach(ey)];
+    return { ex, ey, x, y, back, bottom: BOX.top + span[1], right: BOX.left + span[0] };
   }
 
   drawMap() {
@@ -73,11 +101,16 @@ class Chart {
       this.cells(pen, frame);
       this.contours(pen, frame);
       this.axes(pen, frame, wide);
-      this.bar(pen, frame, wide);
+      this.bar(pen, frame);
       for (const [, mark] of this.marks((x, y) => [frame.x(x), frame.y(y)])) mark(pen);
     });
-    const [x, y] = [frame.x(this.held.x[this.cursor[0]]), frame.y(this.held.y[this.cursor[1]])];
-    this.stroke(pen, [[[x, BOX.top], [x, frame.bottom]], [[BOX.left, y], [frame.right, y]]], "#fff", "#000");
+    this.hair(pen, frame, frame.x(this.held.x[this.cursor[0]]), frame.y(this.held.y[this.cursor[1]]), ["#fff", "#000"]);
+  }
+  // The cursor's lines, open in the middle: what is there stays visible.
+  hair(pen, frame, x, y, colours) {
+    const level = [[[BOX.left, y], [Math.max(BOX.left, x - OPEN), y]], [[Math.min(x + OPEN, frame.right), y], [frame.right, y]]];
+    const upright = [[[x, BOX.top], [x, Math.max(BOX.top, y - OPEN)]], [[x, Math.min(y + OPEN, frame.bottom)], [x, frame.bottom]]];
+    this.stroke(pen, this.line ? upright : [...level, ...upright], ...colours);
   }
   // What lies below the cursor is drawn once and kept, until something else than the cursor changes.
   below(canvas, pen, draw) {
@@ -102,7 +135,7 @@ class Chart {
     });
   }
   cells(pen, frame) {
-    const hatch = this.hatch(pen);
+    const lines = hatch(pen);
     for (let i = 0; i < this.held.x.length; i++) {
       const [left, right] = [frame.x(frame.ex[i]), frame.x(frame.ex[i + 1])].map(snapped);
       for (let j = 0; j < this.ny; j++) {
@@ -110,7 +143,7 @@ class Chart {
         const box = [left, top, right - left, snapped(frame.y(frame.ey[j])) - top];
         pen.fillStyle = shade ?? (this.high[k] > 1 ? theme.edge : theme.page);
         pen.fillRect(...box);
-        if (shade === null && this.split.status[k] !== "u") { pen.fillStyle = hatch; pen.fillRect(...box); }
+        if (shade === null && this.split.status[k] !== "u") { pen.fillStyle = lines; pen.fillRect(...box); }
       }
     }
   }
@@ -126,16 +159,6 @@ class Chart {
     const limit = data.scales[this.held.scale].curvature;
     return { shade: signed, height: (value) => 0.5 + 0.5 * (value / limit),
       ticks: [-1, -0.5, 0, 0.5, 1].map((t) => Number((t * limit).toPrecision(2))) };
-  }
-  hatch(pen) {
-    const tile = document.createElement("canvas");
-    tile.width = tile.height = 8;
-    const own = tile.getContext("2d");
-    own.strokeStyle = theme.faint;
-    own.beginPath();
-    for (const shift of [-8, 0, 8]) { own.moveTo(shift, 8); own.lineTo(shift + 8, 0); }
-    own.stroke();
-    return pen.createPattern(tile, "repeat");
   }
   // Marching squares; a cell with a corner that is no number has no lines.
   contours(pen, frame) {
@@ -168,8 +191,8 @@ class Chart {
       pen.fillText("b", 12, (BOX.top + frame.bottom) / 2);
     }
   }
-  bar(pen, frame, wide) {
-    const [left, top, high] = [wide - BOX.right + 10, BOX.top + 16, frame.bottom - BOX.top - 16], key = this.key();
+  bar(pen, frame) {
+    const [left, top, high] = [frame.right + 10, BOX.top + 16, frame.bottom - BOX.top - 16], key = this.key();
     for (let k = 0; k < 64; k++) {
       pen.fillStyle = key.shade(1 - k / 63);
       pen.fillRect(left, top + (k / 64) * high, 10, high / 64 + 0.5);
@@ -198,13 +221,20 @@ class Chart {
       if (!chosen || ![this.marked, chosen.into, chosen.saddle].includes(k)) return;
       found.push([-Infinity, (pen) => ring(pen, x, y, k === this.marked ? "#ff3b30" : "#ffd60a")]);
     });
+    const { lowest, centre } = this.split, single = [];
+    if (centre !== null) single.push([plus, 0, 0, centre]);
+    if (lowest !== null) single.push([star, this.held.x[Math.floor(lowest / this.ny)], this.line ? null : this.held.y[lowest % this.ny], this.split.loss[lowest]]);
+    for (const [draw, a, b, loss] of single) {
+      const [x, y, deep] = place(a, b, loss);
+      found.push([deep, (pen) => draw(pen, x, y)]);
+    }
     return found;
   }
-  // A basin is the part below the saddle where it drains that is joined to its minimum, by edges of the triangulation.
+  // A basin is the part below the grid's pass where it drains that is joined to its minimum, by edges of the triangulation.
   flooded() {
     const point = this.split.points[this.marked];
     if (!point || point.until === undefined) return null;
-    const wide = this.held.x.length, start = this.at(nearest(this.held.x, point.x), this.line ? 0 : nearest(this.held.y, point.y));
+    const wide = this.held.x.length, start = point.from;
     const found = new Set([start]), waiting = [start];
     while (waiting.length) {
       const k = waiting.pop(), [i, j] = [Math.floor(k / this.ny), k % this.ny];

@@ -12,8 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from landscape_cli.analyse.convexity import HessianMap, hessian_map
-from landscape_cli.analyse.surface import standard_errors
+from landscape_cli.analyse.critical import passes
+from landscape_cli.analyse.surface import lowest, standard_errors
 from landscape_cli.profile import Floats, Surface
+from landscape_cli.report.picture.contour import holds_centre, proportion
 from landscape_cli.report.picture.curvature import limit_of, negative_share
 from landscape_cli.report.picture.scale import Scale, scale_of, scales_of
 from landscape_cli.report.picture.view import View
@@ -44,6 +46,12 @@ class Panel:
         """A line, or a plane of one row, is no surface."""
         surface = self.view.record.surface
         return surface.y is None or min(surface.loss.shape) < 2
+
+    @property
+    def equal(self) -> bool:
+        """A unit is as long along both axes: where they are alike in length, in units and in parameter distance."""
+        first, last = np.sqrt(np.diag(self.view.record.gram))[[0, -1]]
+        return not self.thin and proportion(self.view.record.surface) is not None and first / 2 <= last <= 2 * first
 
     @cached_property
     def maps(self) -> dict[str, HessianMap]:
@@ -83,14 +91,26 @@ def _panel(panel: Panel) -> dict[str, Any]:
         "x": x.values.tolist(),
         "y": None if y is None else y.values.tolist(),
         "labels": [view.label(i) for i in range(1 if y is None else 2)],
+        "equal": bool(panel.equal),
         "splits": {
             split: {
                 **_grids(surface),
+                **_singled_out(view, surface),
                 "maps": _curvatures(panel.maps.get(split)),
-                "points": _points(panel.splits[split]),
+                "points": _points(panel.splits[split], surface),
             }
             for split, surface in view.surfaces.items()
         },
+    }
+
+
+def _singled_out(view: View, surface: Surface) -> dict[str, Any]:
+    """The samples; the checkpoint's loss, null where it is outside; which point is the lowest."""
+    where, centre = lowest(surface), surface.centre
+    return {
+        "samples": centre.samples,
+        "centre": centre.loss if holds_centre(view) and np.isfinite(centre.loss) else None,
+        "lowest": None if where is None else int(np.ravel_multi_index(where, surface.loss.shape)),
     }
 
 
@@ -123,20 +143,20 @@ def _numbers(values: Floats, known: NDArray[np.bool_], digits: int = 0) -> list[
     ]
 
 
-def _points(tree: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The critical points by number; of a minimum `into`, `saddle` and the loss `until` which its basin is its own."""
+def _points(tree: Mapping[str, Any], surface: Surface) -> list[dict[str, Any]]:
+    """The critical points by number; of a minimum that drains `into` another over `saddle`, the grid point `from` which
+    its basin is what is joined below the loss `until`."""
     drains = {entry["minimum"]: entry for entry in tree["merge_tree"] if entry["into"] is not None}
+    basins = passes(surface) if drains else {}
     found = []
     for k, point in enumerate(tree["critical_points"]):
-        entry, loss = drains.get(k), point["loss"].value
-        own = (
-            {}
-            if entry is None
-            else {"into": entry["into"], "saddle": entry["saddle"], "until": loss + entry["barrier"].value}
-        )
+        own = {}
+        if k in drains:
+            start, until = basins[k]
+            own = {"into": drains[k]["into"], "saddle": drains[k]["saddle"], "from": start, "until": until}
         found.append(
             {"kind": point["kind"], **{axis: point[axis].value for axis in "xy" if point[axis] is not None},
-             "loss": loss, "sure": bool(point["resolved"] and not point["at_border"]), **own}
+             "loss": point["loss"].value, "sure": bool(point["resolved"] and not point["at_border"]), **own}
         )  # fmt: skip
     return found
 

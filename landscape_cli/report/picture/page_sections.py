@@ -7,20 +7,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from landscape_cli.analyse.neighbourhood import sharpness_statistics
+from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Floats
+from landscape_cli.report.legend import unit
 from landscape_cli.report.numbers import estimate_text
 from landscape_cli.report.picture.ascent import STEP, curves_of, rises_of, steep
 from landscape_cli.report.picture.layers import NOTE, RATIO, Bars, bars_of
-from landscape_cli.report.picture.markup import row, table, text, titled
+from landscape_cli.report.picture.markup import COLOURS, row, table, text, titled
 from landscape_cli.report.picture.scale import Scale
-from landscape_cli.report.picture.spectrum import DEEP, UNIT, density_of, extremes, window_of
+from landscape_cli.report.picture.spectrum import DEEP, UNIT, WIDTH, density_of, extremes, window_of
 from landscape_cli.report.picture.theme import number
 from landscape_cli.report.picture.view import View
+from landscape_cli.section import Section
 
-WIDE, HIGH = 520, 240
+WIDE, HIGH = 520, 280
 LEFT, RIGHT, TOP, BELOW = 56, 12, 20, 44  # the margins
+ROWS, ROW, LETTER = 4, 14, 8.2  # of labels over the spectrum: how many, how high, how wide a letter of a phone's is
+DENSITY = "density per unit of eigenvalue (parameter distance² / loss)"
+DENSE = f"density on a log scale, by stochastic Lanczos, drawn with a width of 1/{WIDTH:.0f} of the window; "
 DASHES = ("", "6 3", "2 3", "7 3 2 3")  # of one neighbourhood after the other
-COLOURS = 4  # of lines, in the page's style
 
 
 @dataclass(frozen=True)
@@ -29,6 +35,7 @@ class Frame:
 
     x: Scale
     y: Scale | None = None
+    top: int = TOP
 
     def across(self, value: float) -> float:
         """CSS pixels from the left, before the picture is fitted to the page."""
@@ -37,7 +44,7 @@ class Frame:
     def down(self, value: Floats) -> Floats:
         """The same from the top."""
         assert self.y is not None
-        found: Floats = TOP + (1 - self.y.height(value)) * (HIGH - TOP - BELOW)
+        found: Floats = self.top + (1 - self.y.height(value)) * (HIGH - self.top - BELOW)
         return found
 
     def path(self, x: Sequence[float], y: Floats, style: str) -> str:
@@ -47,12 +54,13 @@ class Frame:
         drawn = " ".join(f"{move}{self.across(at)},{v:.1f}" for move, at, v in corners if not np.isnan(v))
         return f'<path d="{drawn}" fill="none" {style}/>'
 
-    def axes(self, name: str, ticks: Sequence[float]) -> str:
-        """The line below with its ticks and its name, and the ticks of y."""
+    def axes(self, name: str, ticks: Sequence[float], upright_name: str) -> str:
+        """The line below with its ticks and its name, and those of y, whose name stands on top."""
         floor = HIGH - BELOW
         drawn = [f'<path d="M{LEFT},{floor} H{WIDE - RIGHT}" stroke="currentColor"/>']
         drawn += [_label(self.across(value), floor + 16, number(value), "middle") for value in ticks]
         drawn.append(_label((LEFT + WIDE - RIGHT) / 2, HIGH - 8, name, "middle"))
+        drawn.append(_label(4, 11, upright_name, "start"))
         upright = [] if self.y is None else self.y.ticks(4)
         places = self.down(np.array(upright)).tolist() if upright else []
         drawn += [_label(LEFT - 6, y + 4, number(v), "end") for v, y in zip(upright, places, strict=True)]
@@ -66,19 +74,35 @@ def spectra(views: Sequence[View]) -> list[str]:
 
 
 def _spectrum(view: View, window: tuple[float, float]) -> str:
-    section = view.section("hessian")
-    across, curve, frame = Scale(*window, None, window[1]), "", Frame(Scale(*window, None, window[1]))
+    section, top = view.section("hessian"), TOP + ROWS * ROW
+    across, curve, frame = Scale(*window, None, window[1]), "", Frame(Scale(*window, None, window[1]), None, top)
     dense, found = "density_nodes" in section.arrays, extremes(section)
     if dense:
         grid, density = density_of(section, window, 400)
-        top = float(density.max()) or 1.0
-        frame = Frame(across, Scale(DEEP * top, top, 0.0, top))
+        highest = float(density.max()) or 1.0
+        frame = Frame(across, Scale(DEEP * highest, highest, 0.0, highest), top)
         curve = frame.path(grid.tolist(), density, 'stroke="var(--line0)" stroke-width="1.6"')
     strokes = "".join(_stroke(frame, name, estimate) for name, estimate in found)
-    what = f"{'density on a log scale; ' if dense else ''}strokes: the eigenvalues found by Lanczos"
+    what = f"{DENSE if dense else ''}strokes: the eigenvalues found by Lanczos, ± 1 standard error"
     rows = (row([name, text(estimate_text(estimate))]) for name, estimate in found)
-    drawn = f"{curve}{strokes}{frame.axes(UNIT, across.ticks(6))}"
+    drawn = f"{curve}{strokes}{_labels(frame, found)}{frame.axes(UNIT, across.ticks(6), DENSITY if dense else '')}"
     return _svg(f"Eigenvalues of the Hessian: {what}", drawn) + _note(what) + table(("", "eigenvalue"), rows)
+
+
+def _labels(frame: Frame, found: Sequence[tuple[str, Estimate]]) -> str:
+    """Name and number over the strokes, λ1's first: in the first row where they cover no others, or left out."""
+    taken: list[list[tuple[float, float]]] = [[] for _ in range(ROWS)]
+    drawn = []
+    for name, estimate in found:
+        value, told = float(estimate.value or 0.0), f"{name} = {estimate_text(estimate)}"
+        wide = LETTER * len(told)
+        left = min(max(frame.across(value) - wide / 2, LEFT), WIDE - wide) if np.isfinite(value) else np.nan
+        rows = (k for k, ends in enumerate(taken) if all(left > end or left + wide < start for start, end in ends))
+        k = next(rows, None)
+        if k is not None and np.isfinite(value):
+            taken[k].append((left, left + wide))
+            drawn.append(_label(left + wide / 2, frame.top - 6 - ROW * k, told, "middle"))
+    return "".join(drawn)
 
 
 def _stroke(frame: Frame, name: str, estimate: Estimate) -> str:
@@ -87,7 +111,7 @@ def _stroke(frame: Frame, name: str, estimate: Estimate) -> str:
         return ""
     style = 'stroke="var(--line1)" stroke-width="2" stroke-dasharray="4 3"'
     told = f"<title>{name} = {text(estimate_text(estimate))}</title>"
-    return f'<path d="M{frame.across(value)},{TOP} V{HIGH - BELOW}" {style}>{told}</path>'
+    return f'<path d="M{frame.across(value)},{frame.top} V{HIGH - BELOW}" {style}>{told}</path>'
 
 
 def ascents(views: Sequence[View]) -> list[str]:
@@ -98,10 +122,24 @@ def ascents(views: Sequence[View]) -> list[str]:
     used = rises[rises > 0] if logarithmic else np.append(rises, 0.0)
     scale = Scale(float(used.min()), float(used.max()), 0.0 if logarithmic else None, float(used.max()))
     last = max((curve.shape[1] - 1 for curves in found for curve in curves.values()), default=0) or 1
-    return [_ascent(curves, Frame(Scale(0.0, float(last), None, float(last)), scale)) for curves in found]
+    frame = Frame(Scale(0.0, float(last), None, float(last)), scale)
+    reported = [_reported(view.section("sharpness")) for view in views]
+    return [_ascent(curves, told, frame) for curves, told in zip(found, reported, strict=True)]
 
 
-def _ascent(curves: dict[str, Floats], frame: Frame) -> str:
+def _reported(section: Section) -> list[str]:
+    """What the report says of each of the neighbourhoods that `curves_of` has."""
+    tree = sharpness_statistics(section)
+    found = {name: tree[name] for name in ("worst_adaptive", "worst") if f"{name}_curves" in section.arrays}
+    found |= {f"keskar.{i}": box for i, box in enumerate(tree["keskar"])}
+    return [_with_unit(f"sharpness.{name}", entry[ITSELF]) for name, entry in found.items()]
+
+
+def _with_unit(path: str, found: Estimate) -> str:
+    return f"{path} {estimate_text(found)}{'' if found.value is None else f' {unit(path)}'}"
+
+
+def _ascent(curves: dict[str, Floats], reported: Sequence[str], frame: Frame) -> str:
     if not curves:
         return ""
     assert frame.y is not None
@@ -113,13 +151,16 @@ def _ascent(curves: dict[str, Floats], frame: Frame) -> str:
         key = f'<svg class="key" viewBox="0 0 34 8" aria-hidden="true"><path d="M0,4 H34" {style}/></svg>'
         most = float(np.nanmax(shown)) if not np.isnan(shown).all() else float("nan")
         step = int(np.argwhere(shown == most)[0][1]) if np.isfinite(most) else ""
-        rows.append(row([key, text(name), number(most), str(step)]))
+        told = reported[i] if i < len(reported) else ""
+        rows.append(row([key, text(name), number(most), str(step), text(told)]))
     ticks = [tick for tick in frame.x.ticks(6) if tick == round(tick)]
-    scale = " on a log scale" if logarithmic else ""
-    what = f"rise of the loss{scale}: a line for each start; one that ends is not finite there"
-    drawn.append(frame.axes(STEP, ticks))
+    what = "rise of the loss: a line for each start; one that ends is not finite there"
+    if logarithmic:
+        left_out = any((starts <= 0).any() for starts in curves.values())
+        what = what.replace(":", " on a log scale:", 1) + ("; rises of 0 or less have no place on it" * left_out)
+    drawn.append(frame.axes(STEP, ticks, "rise of the loss"))
     picture = _svg(f"Sharpness ascents: {what}", "".join(drawn)) + _note(what)
-    return picture + table(("", "neighbourhood", "highest rise, a lower bound", "step"), rows)
+    return picture + table(("", "neighbourhood", "highest rise (loss)", "step", "in the report"), rows)
 
 
 def gradients(views: Sequence[View]) -> list[str]:

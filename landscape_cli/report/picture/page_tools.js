@@ -1,6 +1,8 @@
 // Colours, numbers and strokes that every picture shares.
 const data = JSON.parse(document.getElementById("data").textContent);
 const SAID = { u: "not measured", n: "not a number (NaN)", i: "infinite", m: "minus infinity" };
+const LOWEST = "#ff5a36"; // as LOWEST in theme.py
+const OPEN = 11; // CSS pixels around the cursor without its lines
 const ABOVE = 1.05, LEVELS = 16, TINY = Number.MIN_VALUE, COARSE = 50; // rows of the surface while it turns
 const BOX = { left: 58, right: 74, top: 10, bottom: 44 };
 const UNIT = "in loss / parameter distance², the colours end at 95 % of the cells";
@@ -13,6 +15,16 @@ const state = { log: false, split: null, map: "loss" };
 const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 const number = (value) => String(Number(value.toPrecision(6)));
+// Both to two digits of the error, as the report has them; without one to six digits.
+const estimate = (value, error) => {
+  if (!(error > 1e-14 * Math.abs(value))) return number(value);
+  const [power, last] = [Math.max(Math.abs(value), error), error].map((size) => Math.floor(Math.log10(size)));
+  const plain = power >= -4 && power < 7, whole = plain ? 0 : power;
+  const end = plain ? "" : `e${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`;
+  const [told, off] = [value, error].map((size) => (size / 10 ** whole).toFixed(Math.max(0, 1 - last + whole)));
+  const zero = !/[1-9]/.test(told); // which has no sign
+  return `${zero ? (plain ? told.replace("-", "") : "0") : told + end} ± ${off}${end}`;
+};
 const tick = (value) => {
   const size = Math.abs(value);
   return size === 0 || (size >= 1e-3 && size < 1e5) ? String(Number(value.toPrecision(4))) : value.toExponential(1);
@@ -37,6 +49,7 @@ const edges = (values) => {
   const inside = values.slice(1).map((value, i) => (value + values[i]) / 2);
   return [2 * values[0] - inside[0], ...inside, 2 * values[values.length - 1] - inside[inside.length - 1]];
 };
+const reach = (ends) => ends[ends.length - 1] - ends[0];
 const probe = document.body.appendChild(document.createElement("span"));
 const ink = (name) => {
   probe.style.color = `var(--${name})`;
@@ -57,51 +70,6 @@ function prepared(canvas) {
   return { pen, wide, high };
 }
 
-// Where a level crosses the four sides of a cell; of a saddle cell two lines, parted by the mean of its corners.
-function crossing(pen, around, level) {
-  const cuts = [];
-  around.forEach(([x, y, z], k) => {
-    const [u, v, w] = around[(k + 1) % 4];
-    if (z < level !== w < level) cuts.push([x + ((u - x) * (level - z)) / (w - z), y + ((v - y) * (level - z)) / (w - z)]);
-  });
-  if (cuts.length === 4) {
-    const high = around.reduce((sum, corner) => sum + corner[2], 0) / 4 >= level;
-    if (high !== around[0][2] >= level) cuts.push(cuts.shift()); // the low corners, or the high ones, are cut off
-    for (const [from, to] of [[0, 1], [2, 3]]) { pen.moveTo(...cuts[from]); pen.lineTo(...cuts[to]); }
-  } else if (cuts.length === 2) {
-    pen.moveTo(...cuts[0]);
-    pen.lineTo(...cuts[1]);
-  }
-}
-function facet(pen, corners, style) {
-  pen.fillStyle = pen.strokeStyle = style;
-  pen.lineWidth = 0.6;
-  pen.beginPath();
-  corners.forEach(([x, y], n) => (n ? pen.lineTo(x, y) : pen.moveTo(x, y)));
-  pen.closePath();
-  pen.fill();
-  pen.stroke();
-}
-function symbol(pen, kind, x, y, size) {
-  pen.beginPath();
-  if (kind === "minimum") pen.arc(x, y, size, 0, 7);
-  else if (kind === "maximum") { pen.moveTo(x, y - size); pen.lineTo(x + size, y + size); pen.lineTo(x - size, y + size); pen.closePath(); }
-  else { pen.moveTo(x - size, y - size); pen.lineTo(x + size, y + size); pen.moveTo(x + size, y - size); pen.lineTo(x - size, y + size); }
-  for (const [style, wide] of [["#000", 4], ["#fff", 2]]) { pen.strokeStyle = style; pen.lineWidth = wide; pen.stroke(); }
-}
-function dot(pen, x, y) {
-  for (const [style, size] of [["rgba(0, 0, 0, 0.5)", 2], ["#fff", 1.3]]) {
-    pen.fillStyle = style;
-    pen.fillRect(x - size, y - size, 2 * size, 2 * size);
-  }
-}
-function ring(pen, x, y, style) {
-  pen.strokeStyle = style;
-  pen.lineWidth = 3;
-  pen.beginPath();
-  pen.arc(x, y, 11, 0, 7);
-  pen.stroke();
-}
 // The axis's own values where they are few, else round ones between its ends.
 function spread(values, count) {
   if (values.length <= count) return values;

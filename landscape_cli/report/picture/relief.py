@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Floats
@@ -20,13 +22,11 @@ if TYPE_CHECKING:
 FLOOR = -0.45  # the height of the contours below
 SIZE = (7.0, 6.2)
 ROOF = (0.6, 0.6, 0.6, 1.0)
-MOST = 61  # points along an axis that are drawn as facets
+MOST = 101  # points along an axis that facets are drawn between
 
 
 def relief(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     """A surface whose colours are its heights; what is above the scale is a grey roof, what is no number a hole."""
-    import mpl_toolkits.mplot3d  # noqa: F401  # makes the projection known
-
     for view in views:
         check_planar(view)
         if min(view.shown[1].loss.shape) < 2:
@@ -47,32 +47,37 @@ def _height(view: View, scale: Scale) -> Floats:
     return np.where(surface.measured, scale.height(surface.loss), np.nan)
 
 
-def thinned(count: int, most: int) -> slice:
-    """Every k-th of that many points, so that there are no more than `most`."""
-    return slice(None, None, max(1, -(-(count - 1) // (most - 1))))
+def thinned(count: int) -> NDArray[np.intp]:
+    """The points along an axis that are drawn: all of them, or MOST, evenly, both ends among them."""
+    return np.unique(np.linspace(0, count - 1, min(count, MOST)).round().astype(np.intp))
 
 
-def faces(height: Floats) -> Floats:
-    """[nx - 1, ny - 1] the mean height of each facet's corners that are numbers; ABOVE where one of them is."""
-    corners = np.stack([height[:-1, :-1], height[1:, :-1], height[:-1, 1:], height[1:, 1:]])
-    known = ~np.isnan(corners)
-    with np.errstate(invalid="ignore"):
-        mean = np.where(known, corners, 0.0).sum(0) / known.sum(0)
-        over: Floats = np.where((corners > 1).any(0), ABOVE, mean)
-    return over
+def faces(height: Floats, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
+    """[facets in x, in y] the mean height of the points of each facet, its edges too.
+
+    NaN where one of them is, ABOVE where one is above: what a facet leaves out must not hide.
+    """
+    found = np.empty((len(rows) - 1, len(columns) - 1))
+    for i, (left, right) in enumerate(itertools.pairwise(rows)):
+        for j, (low, high) in enumerate(itertools.pairwise(columns)):
+            points = height[left : right + 1, low : high + 1]
+            found[i, j] = ABOVE if (points > 1).any() else points.mean()
+    return found
 
 
 def _panel(panel: Any, view: View, scale: Scale, theme: Theme) -> None:
     from matplotlib import colormaps
 
     surface = view.shown[1]
-    rows, columns = (thinned(n, MOST) for n in surface.loss.shape)
-    height = _height(view, scale)[rows, columns]
+    rows, columns = (thinned(n) for n in surface.loss.shape)
+    whole = _height(view, scale)
+    height = whole[np.ix_(rows, columns)]
     assert surface.y is not None
     x, y = np.meshgrid(surface.x.values[rows], surface.y.values[columns], indexing="ij")
-    facets = faces(height)
+    facets = faces(whole, rows, columns)
     colours = colormaps[MAP](np.clip(np.nan_to_num(facets), 0, 1))
     colours[np.nan_to_num(facets) > 1] = ROOF
+    colours[np.isnan(facets)] = 0.0
     if np.isfinite(height).any():
         lid = np.minimum(height, 1.0)
         levels = np.unique(scale.height(np.asarray(scale.ticks(LINES))))

@@ -15,8 +15,9 @@ ABOVE = 1.05  # the height of what is above the scale
 CURVED = 3.0  # highest over lowest loss beyond which the scale is logarithmic
 FENCE = 3.0  # spreads above the median that are still drawn
 SPREAD = 1.0  # decades: no landscape is taken for narrower
-DECADES = 9.0  # beyond this the lower part alone is drawn
+DECADES = 9.0  # beyond this the lower part alone is drawn; a lowest loss so far below the rest counts as 0
 KEPT = 4.0  # decades of it
+TINY = 1e-300  # a rise that leaves no room for round numbers
 
 NORMAL, ABOVE_SCALE, NO_NUMBER, UNMEASURED = range(4)  # what a cell of the grid is
 
@@ -51,7 +52,7 @@ class Scale:
         """What an axis says of it: logarithms are of the loss, or of its rise where that is 0 or below."""
         if self.offset is None:
             return ""
-        return " (log scale)" if self.offset == 0 else " (log scale of its rise)"
+        return " (log scale)" if self.offset == 0 else " (log scale of its rise above the lowest)"
 
     def height(self, loss: Floats) -> Floats:
         """Losses as heights; NaN of what is no number, ABOVE of what is above, infinity too."""
@@ -70,12 +71,23 @@ class Scale:
         """Round losses within the ends: 1, 2 and 5, or more, times powers of ten where the scale is logarithmic."""
         if self.flat:
             return [self.low]
+        if not TINY < self.high - self.low < math.inf:
+            return [self.low, self.high]
         if self.offset is None or (self.low > 0 and self.high / self.low < 4):
             return _linear(self.low, self.high, most)
-        if self.low > 0:
+        if self.offset == 0:
             return _logarithmic(self.low, self.high, most)
-        rise = self.high - self.low
-        return [self.low, *(self.low + step for step in _logarithmic(1e-3 * rise, rise, most - 1))]
+        return self._raised_ticks(most)
+
+    def _raised_ticks(self, most: int) -> list[float]:
+        """Round losses at about 1, 2 and 5 times powers of ten above the lowest; of a narrow range at even steps."""
+        rise, ends = self.high - self.low, max(abs(self.low), abs(self.high))
+        steps = _logarithmic(1e-3 * max(rise, ends), rise, most - 1) if rise > 1e-2 * ends else []
+        if len(steps) < 3:
+            return _linear(self.low, self.high, most)
+        near = [round(self.low + step, -math.floor(math.log10(step) + 1e-9)) + 0.0 for step in steps]
+        first = [self.low] if float(f"{self.low:.3g}") == self.low else []
+        return sorted({*first, *(tick for tick in near if self.low < tick <= self.high)})
 
 
 def _linear(low: float, high: float, most: int) -> list[float]:
@@ -114,26 +126,36 @@ def scales_of(surfaces: Iterable[Floats]) -> tuple[Scale, Scale]:
         nothing = Scale(0.0, 0.0, None, math.nan)
         return nothing, nothing
     low, highest = float(finite[0]), float(finite[-1])
-    offset = 0.0 if low > 0 else low - _floor(finite)
-    high = float(finite[finite <= _end(finite - offset) + offset][-1])
+    offset = 0.0 if _reached(finite) else low - _floor(finite)
+    with np.errstate(over="ignore"):
+        high = float(finite[_within(finite - offset)][-1])
     highest = math.inf if (values == np.inf).any() else highest
     return Scale(low, high, None, highest), Scale(low, high, offset, highest)
 
 
+def _reached(finite: Floats) -> bool:
+    """Whether a logarithmic scale of the losses themselves reaches the lowest: not where it is 0, or as good as."""
+    if finite[0] <= 0:
+        return False
+    tenth = float(np.quantile(finite, 0.1, method="lower"))
+    return math.log10(tenth) - math.log10(finite[0]) <= DECADES
+
+
 def _floor(finite: Floats) -> float:
-    """What the lowest loss, 0 or below, counts on a logarithmic scale: a thousandth of the median's rise."""
+    """What a lowest loss that is as good as 0 counts on a logarithmic scale: a thousandth of the median's rise."""
     rise = float(np.median(finite)) - float(finite[0])
     return 1e-3 * rise if rise > 0 else 1.0
 
 
-def _end(raised: Floats) -> float:
-    """Where the picture ends: a fence of a few spreads above the median, both of the logarithms."""
+def _within(raised: Floats) -> NDArray[np.bool_]:
+    """What is drawn: up to a fence of a few spreads above the median, both of the logarithms."""
     logs = np.log10(np.maximum(raised, np.finfo(np.float64).tiny))
     tenth, median = (float(q) for q in np.quantile(logs, (0.1, 0.5), method="lower"))
     fence = median + FENCE * max(SPREAD, median - tenth)
     if min(fence, float(logs[-1])) - tenth > DECADES:
         fence = tenth + KEPT
-    return float(raised[-1]) if fence >= logs[-1] else 10.0**fence
+    drawn: NDArray[np.bool_] = logs <= fence
+    return drawn
 
 
 def cells(surface: Surface, scale: Scale) -> NDArray[np.int8]:

@@ -12,16 +12,19 @@ from landscape_cli.report.picture.theme import number
 
 LINES = (39, 208, 35, 175)  # the colours of curves and bars, in the 256 of a terminal
 MARGIN = 9  # columns of the labels at the left
+# What stands for blocks and lines where the terminal's encoding has none.
+PLAIN = str.maketrans("█▉▊▋▌▐▍▎▏│├└─●○", "######   ||`-@o")
 ESCAPE = re.compile(r"\x1b\[[\d;]*m")
 
 
 @dataclass(frozen=True)
 class Screen:
-    """How wide the terminal is, how many lines it has, whether it takes colours."""
+    """How wide the terminal is, how many lines it has, whether it takes colours, blocks and braille."""
 
     width: int
     height: int
     colour: bool
+    blocks: bool = True
 
     @property
     def across(self) -> int:
@@ -42,10 +45,12 @@ class Screen:
         return [line for text in texts for line in textwrap.wrap(plain(text), self.width)]
 
     def packed(self, parts: Iterable[str], between: str = "  ") -> list[str]:
-        """As many parts on a line as fit; escapes have no width. One that is too long by itself is cut."""
+        """As many parts on a line as fit; escapes have no width. One that is too long by itself folds."""
         lines: list[str] = []
         for part in parts:
-            part = part if len(bare(part)) <= self.width else bare(part)[: self.width]
+            if len(bare(part)) > self.width:
+                lines += textwrap.wrap(bare(part), self.width)
+                continue
             joined = f"{lines[-1]}{between}{part}" if lines else part
             fits = len(bare(joined)) <= self.width and bool(lines)
             lines[-1:] = [joined] if fits else [*lines[-1:], part]

@@ -11,7 +11,7 @@ from landscape_cli.analyse.hessian import hessian_statistics
 from landscape_cli.analyse.paths import ITSELF
 from landscape_cli.profile import Estimate, Floats
 from landscape_cli.report.numbers import estimate_text
-from landscape_cli.report.picture.theme import Theme, number, panels, words
+from landscape_cli.report.picture.theme import Theme, number, number_from, panels, words
 from landscape_cli.report.picture.view import View
 from landscape_cli.section import Section
 
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 SIZE = (7.4, 4.6)
 WIDTH = 100.0  # of the window over a node's: how fine the density is drawn
 DEEP = 1e-9  # of the density's highest value: what is drawn of it
+ROW = 0.3  # inches, of a bar
+DENSER = "density: scan with --set hessian.density=true"
 UNIT = "eigenvalue (loss / parameter distance²)"
 
 
@@ -29,17 +31,23 @@ def spectrum(figure: Figure, views: Sequence[View], theme: Theme) -> None:
     """Density over eigenvalues on a log scale, with the extreme ones labelled; without a density these alone."""
     sections = [view.section("hessian") for view in views]
     dense = all("density_nodes" in section.arrays for section in sections)
-    axes = panels(figure, views, SIZE, sharex=dense, sharey=True)
-    window = window_of(sections)
+    axes = panels(figure, views, SIZE if dense else (SIZE[0], high_of(sections)), sharex=True, sharey=dense)
+    window, least = window_of(sections), spread_of(sections)
+    top = top_of(sections, window) if dense else 1.0
     for panel, section in zip(axes, sections, strict=True):
         if dense:
-            _density(panel, section, window, theme)
+            _density(panel, section, window, top, theme)
         else:
-            _ends(panel, section, theme)
-        panel.grid(True, axis="y")
-    notes = ["labelled: the eigenvalues found by Lanczos, ± 1 standard error"]
-    notes += [f"density: stochastic Lanczos, drawn with a width of 1/{WIDTH:.0f} of the window"] if dense else []
+            _ends(panel, section, least, theme)
+        panel.grid(True, axis="y" if dense else "x")
+    notes = [f"{'labelled' if dense else 'bars'}: the eigenvalues found by Lanczos, ± 1 standard error"]
+    notes += [f"density: stochastic Lanczos, drawn with a width of 1/{WIDTH:.0f} of the window" if dense else DENSER]
     words(figure, views, [view.section_title("hessian", "Hessian spectrum") for view in views], ["; ".join(notes)])
+
+
+def high_of(sections: Sequence[Section]) -> float:
+    """Inches of the panels where the longest list of bars has its rows."""
+    return max(SIZE[1], 1.0 + ROW * max(len(found_ends(section)) for section in sections))
 
 
 def extremes(section: Section) -> list[tuple[str, Estimate]]:
@@ -73,9 +81,13 @@ def window_of(sections: Sequence[Section]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def _density(panel: Axes, section: Section, window: tuple[float, float], theme: Theme) -> None:
+def top_of(sections: Sequence[Section], window: tuple[float, float], points: int = 1200) -> float:
+    """The highest density of all of them."""
+    return max(float(density_of(section, window, points)[1].max()) for section in sections) or 1.0
+
+
+def _density(panel: Axes, section: Section, window: tuple[float, float], top: float, theme: Theme) -> None:
     grid, density = density_of(section, window)
-    top = float(density.max()) or 1.0
     panel.fill_between(grid, top * DEEP, np.maximum(density, top * DEEP), color=theme.line(0), alpha=0.3, lw=0)
     panel.plot(grid, np.maximum(density, top * DEEP), color=theme.line(0), lw=1.3)
     panel.set(yscale="log", ylim=(top * DEEP, top * 300), xlim=window, xlabel=UNIT, ylabel="density (log scale)")
@@ -103,24 +115,33 @@ def _labelled(
             panel.text(left, top * 3 * 3.2**row, text, fontsize=7.5, color=theme.line(1))
 
 
-def _ends(panel: Axes, section: Section, theme: Theme) -> None:
-    """Bars of the eigenvalues at both ends."""
-    found = [(name, e) for name, e in extremes(section) if e.value is not None and np.isfinite(e.value)]
-    values = np.array([float(e.value or 0.0) for _, e in found])
+def spread_of(sections: Sequence[Section]) -> float | None:
+    """The least eigenvalue that a symmetric log scale of all of them tells from 0; None where they need none."""
+    sizes = np.abs([value for section in sections for _, value, _ in found_ends(section) if value])
+    return float(sizes.min()) if len(sizes) and sizes.max() > 30 * sizes.min() else None
+
+
+def found_ends(section: Section) -> list[tuple[str, float, Estimate]]:
+    """Name, value and estimate of the finite eigenvalues at both ends."""
+    found = [(name, float(e.value or 0.0), e) for name, e in extremes(section)]
+    return [(name, value, e) for name, value, e in found if np.isfinite(value)]
+
+
+def _ends(panel: Axes, section: Section, least: float | None, theme: Theme) -> None:
+    """A bar for each of the eigenvalues at both ends, its number beside the panel where no other stands."""
+    found = found_ends(section)
+    rows, values = range(len(found)), [value for _, value, _ in found]
     style: dict[str, Any] = {"color": [theme.line(0 if v >= 0 else 1) for v in values], "alpha": 0.85}
-    panel.bar(range(len(found)), values, yerr=[e.stderr or 0.0 for _, e in found], ecolor=theme.ink, capsize=3, **style)
-    least = np.abs(values[values != 0]).min() if values.any() else 1.0
-    spread = float(np.abs(values).max() / least) if values.any() else 1.0
-    if spread > 30:
-        panel.set_yscale("symlog", linthresh=float(least))
-    panel.axhline(0, color=theme.ink, lw=0.8)
-    panel.margins(y=0.18)
-    panel.set_xticks(range(len(found)), labels=[name for name, _ in found])
-    panel.yaxis.set_major_formatter(lambda value, _: number(value))
-    panel.set_ylabel(UNIT + (" (symmetric log scale)" if spread > 30 else ""))
-    for i, (_, e) in enumerate(found):
-        value = float(e.value or 0.0)
-        panel.annotate(
-            estimate_text(e), (i, value + (e.stderr or 0.0) * (1 if value >= 0 else -1)), ha="center", fontsize=6.8,
-            va="bottom" if value >= 0 else "top", xytext=(0, 3 if value >= 0 else -3), textcoords="offset points",
-        )  # fmt: skip
+    errors = [e.stderr or 0.0 for _, _, e in found]
+    panel.barh(rows, values, height=0.7, xerr=errors, ecolor=theme.ink, capsize=2.5, **style)
+    if least:
+        panel.set_xscale("symlog", linthresh=least)
+    panel.axvline(0, color=theme.ink, lw=0.8)
+    panel.margins(x=0.06)
+    panel.set_yticks(rows, labels=[name for name, _, _ in found])
+    panel.set_ylim(len(found) - 0.4, -0.6)
+    panel.xaxis.set_major_formatter(number_from(least))
+    panel.set_xlabel(UNIT + (", symmetric log scale" if least else ""), fontsize=8.5)
+    for row, (_, _, e) in enumerate(found):
+        place = {"xycoords": panel.get_yaxis_transform(), "va": "center", "fontsize": 8}
+        panel.annotate(estimate_text(e), (1.02, row), annotation_clip=False, **place)

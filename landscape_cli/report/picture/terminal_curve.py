@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from landscape_cli.profile import Floats
 from landscape_cli.report.numbers import estimate_text
-from landscape_cli.report.picture.ascent import curves_of
+from landscape_cli.report.picture.ascent import curves_of, highest_of, least_of, rises_of
 from landscape_cli.report.picture.curve import check_line, line_title
-from landscape_cli.report.picture.scale import Scale, cells, scale_of
+from landscape_cli.report.picture.scale import ABOVE_SCALE, Scale, cells, scale_of
 from landscape_cli.report.picture.screen import MARGIN, Screen, bare, ends, labelled
-from landscape_cli.report.picture.spectrum import DEEP, UNIT, density_of, extremes, window_of
-from landscape_cli.report.picture.terminal_rows import bars
+from landscape_cli.report.picture.spectrum import DEEP, DENSER, UNIT, density_of, found_ends, top_of, window_of
+from landscape_cli.report.picture.terminal_map import SIGNS, TOLD
+from landscape_cli.report.picture.terminal_rows import Row, bars
 from landscape_cli.report.picture.theme import number
 from landscape_cli.report.picture.view import View, cut
 from landscape_cli.section import Section
@@ -31,10 +33,24 @@ def loss_curve(views: Sequence[View], screen: Screen) -> list[str]:
 
 def _loss(view: View, scale: Scale, screen: Screen) -> list[str]:
     heights = {cut(split): np.where(s.measured, scale.height(s.loss), np.nan) for split, s in view.surfaces.items()}
-    lost = sum(int((cells(s, scale) != 0).sum()) for s in view.surfaces.values())
-    odd = [f"left out: {lost} points that are NaN, not measured or above {number(scale.high)}"] if lost else []
-    drawn = plotted(f"loss{scale.kind}:", heights, view.record.surface.x.values, (scale.high, scale.low), screen)
+    x, kinds = view.record.surface.x.values, np.stack([cells(s, scale) for s in view.surfaces.values()])
+    signs = "".join(SIGNS.get(kind, " ") for kind in columns_of(kinds.max(0), x, screen.across).tolist())
+    drawn = plotted(f"loss{scale.kind}:", heights, x, (scale.high, scale.low), screen, signs.rstrip())
+    more = {ABOVE_SCALE: f" {number(scale.high)}, up to {number(scale.highest)}"}
+    lost = [
+        f"{sign} {TOLD[kind]}{more.get(kind, '')}: {n}" for kind, sign in SIGNS.items() if (n := (kinds == kind).sum())
+    ]
+    odd = [f"left out, points of all splits: {'; '.join(lost)}"] if lost else []
     return [*screen.told(line_title(view)), *drawn, *screen.told(*odd, view.label(0), view.caption)]
+
+
+def columns_of(kinds: NDArray[np.int8], x: Floats, count: int) -> NDArray[np.int8]:
+    """[count] what the nearest point to each of evenly spaced columns is, or the worst that falls into one."""
+    at = np.linspace(x[0], x[-1], count)
+    found: NDArray[np.int8] = kinds[np.abs(at[:, None] - x).argmin(1)]
+    span = (x[-1] - x[0]) or 1.0
+    np.maximum.at(found, np.rint((x - x[0]) / span * (count - 1)).astype(int), kinds)
+    return found
 
 
 def ascents(views: Sequence[View], screen: Screen) -> list[str]:
@@ -43,15 +59,22 @@ def ascents(views: Sequence[View], screen: Screen) -> list[str]:
     for view, curves in zip(views, found, strict=True):
         if not curves:
             raise view.lacks("ascents", "landscape scan ... --only sharpness")
-    scale = scale_of([curve for curves in found for curve in curves.values()])
+    least, rises = least_of(found), rises_of(found)
+    low = min(float(rises.min(initial=0.0)), 0.0) if least is None else least
+    high = max(float(rises.max(initial=0.0)), low)
+    scale = Scale(low, high, None if least is None else 0.0, high)
+    scaled = "" if least is None else f" (log scale; {number(low)} and less at the bottom)"
     lines = []
     for view, curves in zip(views, found, strict=True):
         heights = {name: scale.height(highest(curve)) for name, curve in curves.items()}
         steps = np.arange(max(curve.shape[1] for curve in curves.values()), dtype=np.float64)
-        label = "rise of the loss:" if scale.offset is None else "rise of the loss (log scale):"
-        drawn = plotted(label, heights, steps, (scale.high, scale.low), screen)
-        told = screen.told("across: the ascent step; of each neighbourhood its highest start", view.caption)
-        lines += [*screen.told(view.section_title("sharpness", "sharpness ascents")), *drawn, *told]
+        drawn = plotted(f"rise of the loss{scaled}:", heights, steps, (high, low), screen)
+        told = (
+            "across: the ascent step; of each neighbourhood its highest start",
+            highest_of(view.section("sharpness")),
+        )
+        lines += [*screen.told(view.section_title("sharpness", "sharpness ascents")), *drawn]
+        lines += screen.told(*told, view.caption)
     return lines
 
 
@@ -62,27 +85,31 @@ def highest(curves: Floats) -> Floats:
 
 
 def spectra(views: Sequence[View], screen: Screen) -> list[str]:
-    """The spectral density on a log scale over the eigenvalues, and the extreme ones; without it bars of these."""
+    """The spectral density on a log scale over the eigenvalues, and the extreme ones; without it bars of these.
+
+    Several runs are on one scale.
+    """
     sections = [view.section("hessian") for view in views]
     window = window_of(sections) if all("density_nodes" in section.arrays for section in sections) else None
+    top = top_of(sections, window, 2 * screen.across) if window else 1.0
+    found = [[Row(name, value, estimate_text(e)) for name, value, e in found_ends(section)] for section in sections]
     lines = []
-    for view, section in zip(views, sections, strict=True):
-        found = {name: estimate for name, estimate in extremes(section) if np.isfinite(estimate.value or 0.0)}
-        values = [float(estimate.value or 0.0) for estimate in found.values()]
-        texts = [f"{name} = {estimate_text(estimate)}" for name, estimate in found.items()]
+    for view, section, rows, drawn in zip(views, sections, found, bars(found, screen), strict=True):
         lines += screen.told(view.section_title("hessian", "Hessian spectrum"))
         if window:
-            lines += _density(section, window, values, screen)
-            lines += [*screen.told(f"across: {UNIT}; ^ an eigenvalue found by Lanczos"), *screen.packed(texts)]
+            lines += _density(section, window, top, [row.value for row in rows], screen)
+            lines += screen.told(f"across: {UNIT}; ^ an eigenvalue found by Lanczos")
+            lines += screen.packed(f"{row.name} = {row.text}" for row in rows)
         else:
-            lines += [*bars(list(found), values, list(map(estimate_text, found.values())), screen), *screen.told(UNIT)]
+            lines += [*drawn, *screen.told(f"{UNIT}; {DENSER}")]
         lines += screen.told(view.caption)
     return lines
 
 
-def _density(section: Section, window: tuple[float, float], found: Sequence[float], screen: Screen) -> list[str]:
+def _density(
+    section: Section, window: tuple[float, float], top: float, found: Sequence[float], screen: Screen
+) -> list[str]:
     x, density = density_of(section, window, 2 * screen.across)
-    top = float(density.max()) or 1.0
     height = 1 - np.log10(np.maximum(density / top, DEEP)) / np.log10(DEEP)
     places = (np.array(found) - window[0]) / (window[1] - window[0]) * (screen.across - 1)
     signs = np.full(screen.across, " ")
@@ -99,7 +126,7 @@ def plotted(
     below: str = "",
 ) -> list[str]:
     """Curves by name in a frame of numbers; what stands right below them; their names."""
-    letters = len(heights) > 1 and not screen.colour
+    letters = not screen.blocks or (len(heights) > 1 and not screen.colour)
     paint = _lettered if letters else _dotted
     rows = labelled(paint(list(heights.values()), x, screen), *high_low)
     names = [f"{LETTERS[i % 6]} {name}" if letters else screen.inked(name, i) for i, name in enumerate(heights)]
@@ -108,10 +135,19 @@ def plotted(
 
 
 def sampled(height: Floats, x: Floats, count: int) -> Floats:
-    """[count] heights at even steps along x, between points by a straight line; NaN beside what is no number."""
+    """[count] heights at even steps along x, by straight lines between points; NaN beside what is no number.
+
+    A point alone is where it is.
+    """
     at = np.linspace(x[0], x[-1], count)
     usable = np.where(height > 1, np.nan, height)
-    return np.asarray(np.interp(at, x, usable)) if len(x) > 1 else np.full(count, float(usable[0]))
+    if len(x) < 2:
+        return np.full(count, float(usable[0]))
+    shown = np.asarray(np.interp(at, x, usable))
+    own = np.rint((x - x[0]) / (x[-1] - x[0]) * (count - 1)).astype(int)
+    alone = np.isfinite(usable) & np.isnan(shown[own])
+    shown[own[alone]] = usable[alone]
+    return shown
 
 
 def _lettered(heights: Sequence[Floats], x: Floats, screen: Screen) -> list[str]:

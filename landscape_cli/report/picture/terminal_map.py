@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from landscape_cli.analyse.convexity import hessian_map
 from landscape_cli.analyse.surface import lowest
-from landscape_cli.errors import LandscapeError
 from landscape_cli.profile import Axis, Floats, Surface
 from landscape_cli.report.picture.contour import check_planar
-from landscape_cli.report.picture.curvature import UNIT, negative_share
-from landscape_cli.report.picture.scale import ABOVE_SCALE, NO_NUMBER, UNMEASURED, Scale, cells, scale_of
+from landscape_cli.report.picture.curvature import UNIT, both_negative, map_of, range_of, ratio_of, walls_of, without
+from landscape_cli.report.picture.scale import ABOVE_SCALE, NO_NUMBER, UNMEASURED, Scale, cells, edges, scale_of
 from landscape_cli.report.picture.screen import MARGIN, Screen, ends, labelled
 from landscape_cli.report.picture.theme import number
 from landscape_cli.report.picture.view import View
@@ -23,57 +21,91 @@ from landscape_cli.report.picture.view import View
 SHADES = (53, 54, 24, 25, 30, 36, 71, 77, 113, 149, 184, 226)
 DENSITY = " .,:;ox%#@"  # the same without colour
 COLOURS = {ABOVE_SCALE: 231, NO_NUMBER: 240, UNMEASURED: 235}
-LETTERS = {ABOVE_SCALE: "^", NO_NUMBER: "?", UNMEASURED: "_"}
+SIGNS = {ABOVE_SCALE: "^", NO_NUMBER: "?", UNMEASURED: "_"}
 TOLD = {ABOVE_SCALE: "above", NO_NUMBER: "NaN", UNMEASURED: "not measured yet"}
 MARKS = {"+": "checkpoint", "*": "lowest point", "X": "checkpoint and lowest point"}
 ROWS = 24  # at most
-SHARE = Scale(0.0, 1.0, None, 1.0)
 Cells = NDArray[np.int8]
 Marks = dict[tuple[int, int], str]  # by row and column
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Which point of a surface each column and half-row of the map shows, the highest y first."""
+    """What each column and half-row of the map shows of a surface, the highest y first.
+
+    A place shows the point whose cell it lies in, and the worst kind of all the points that fall into it.
+    """
 
     surface: Surface
-    ix: NDArray[np.intp]
-    iy: NDArray[np.intp]
+    columns: list[Place]
+    rows: list[Place]
 
     @classmethod
     def of(cls, surface: Surface, screen: Screen) -> Grid:
         """The map as it fits on the screen."""
-        nx, ny = surface.loss.shape
-        across, down = shape_of((nx, ny), screen)
-        return cls(surface, np.arange(across) * nx // across, ny - 1 - np.arange(down) * ny // down)
+        assert surface.y is not None
+        across, down = shape_of(surface.loss.shape, screen)
+        return cls(surface, places(surface.x.values, across), places(surface.y.values, down)[::-1])
 
     def marks(self, low: bool) -> Marks:
         """Where the checkpoint is and, if asked for, the lowest point; nothing for what lies outside."""
-        assert self.surface.y is not None
-        places = [("+", self.surface.x.index(0.0), self.surface.y.index(0.0))]
+        x, y = self._axes
+        points = {"+": (0.0, 0.0)}
         if low and (where := lowest(self.surface)) is not None:
-            places.append(("*", where[0], where[1]))
+            points["*"] = (float(x[where[0]]), float(y[where[1]]))
         found: Marks = {}
-        for mark, i, j in places:
-            if i is not None and j is not None:
-                columns, rows = (np.flatnonzero(np.abs(k - at) == np.abs(k - at).min()) for k, at in self._axes(i, j))
-                place = int(rows[len(rows) // 2]) // 2, int(columns[len(columns) // 2])
-                found[place] = "X" if place in found else mark
+        for mark, (a, b) in points.items():
+            column, row = place_of(a, x, len(self.columns)), place_of(b, y, len(self.rows))
+            if column is not None and row is not None:
+                at = (len(self.rows) - 1 - row) // 2, column
+                found[at] = "X" if at in found else mark
         return found
 
-    def _axes(self, i: int, j: int) -> Iterable[tuple[NDArray[np.intp], int]]:
-        return (self.ix, i), (self.iy, j)
+    @property
+    def _axes(self) -> tuple[Floats, Floats]:
+        assert self.surface.y is not None
+        return self.surface.x.values, self.surface.y.values
 
     def painted(self, scale: Scale, marks: Marks, colour: bool) -> list[str]:
         """Rows of text."""
-        chosen = np.ix_(self.ix, self.iy)
-        shade = np.nan_to_num(scale.height(self.surface.loss))[chosen]
-        kinds = cells(self.surface, scale)[chosen]
+        heights, kinds = np.nan_to_num(scale.height(self.surface.loss)), cells(self.surface, scale)
+        shade = heights[np.ix_([c.shown for c in self.columns], [r.shown for r in self.rows])]
+        held = np.stack([kinds[c.first : c.last + 1].max(0) for c in self.columns])
+        worst = np.stack([held[:, r.first : r.last + 1].max(1) for r in self.rows], axis=1)
         paint = _half_blocks if colour else _letters
         return [
-            paint(shade[:, r : r + 2], kinds[:, r : r + 2], {j: m for (i, j), m in marks.items() if i == r // 2})
-            for r in range(0, len(self.iy), 2)
+            paint(shade[:, r : r + 2], worst[:, r : r + 2], {j: m for (i, j), m in marks.items() if i == r // 2})
+            for r in range(0, len(self.rows), 2)
         ]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A column or half-row: the point in whose cell its middle lies, and the first and last of those it stands for."""
+
+    shown: int
+    first: int
+    last: int
+
+
+def places(values: Floats, count: int) -> list[Place]:
+    """So many places, equally wide, over the cells of the points of an axis."""
+    borders = edges(values)
+    ends = np.linspace(borders[0], borders[-1], count + 1)
+    shown = np.clip(np.searchsorted(borders, (ends[1:] + ends[:-1]) / 2, "right") - 1, 0, len(values) - 1)
+    first, after = np.searchsorted(values, ends[:-1]), np.searchsorted(values, ends[1:])
+    inside = after > first
+    low, high = np.where(inside, np.minimum(first, shown), shown), np.where(inside, np.maximum(after - 1, shown), shown)
+    return [Place(*found) for found in zip(shown.tolist(), low.tolist(), high.tolist(), strict=True)]
+
+
+def place_of(value: float, values: Floats, count: int) -> int | None:
+    """The place in which a coordinate lies; None outside of the axis's ends."""
+    if not values[0] <= value <= values[-1]:
+        return None
+    borders = edges(values)
+    at = (value - borders[0]) / (borders[-1] - borders[0]) * count
+    return min(count - 1, int(at + 1e-9))
 
 
 def heat_map(views: Sequence[View], screen: Screen) -> list[str]:
@@ -93,20 +125,23 @@ def heat_map(views: Sequence[View], screen: Screen) -> list[str]:
 
 
 def curvature_map(views: Sequence[View], screen: Screen) -> list[str]:
-    """How much of the curvature is negative, cell by cell; below it the range of both eigenvalues."""
+    """The ratio of negative curvature, cell by cell, all on one scale; below it the range of both eigenvalues."""
+    losses, above = walls_of(views)
+    maps = [without(map_of(view), over) for view, over in zip(views, above, strict=True)]
+    shown = [_inner(view.shown[1], ratio_of(found)) for view, found in zip(views, maps, strict=True)]
+    scale = Scale(0.0, 1.0, None, max(float(np.nanmax(s.loss, initial=0.0)) for s in shown))
     lines = []
-    for view in views:
-        check_planar(view)
-        surface, found = view.shown[1], hessian_map(view.shown[1])
-        if not found.lowest.size:
-            raise LandscapeError("a curvature map needs 3 × 3 points", "draw the plane with --kind contour")
-        grid = Grid.of(_inner(surface, negative_share(found)), screen)
+    for view, found, surface in zip(views, maps, shown, strict=True):
+        grid = Grid.of(surface, screen)
         places = grid.marks(low=False)
-        title = f"{view.title} · −λmin/|λmax|"
-        lines += _block(view, title, grid, grid.painted(SHARE, places, screen.colour), screen)
-        lines += screen.told(f"λmin {_range(found.lowest)}; λmax {_range(found.highest)} ({UNIT})")
-    kinds = np.full(1, NO_NUMBER if "?" in "".join(lines) else 0, dtype=np.int8)
-    return [*lines, *_legend("0 convex, 1 as much down as up", SHARE, kinds, {"+"}, screen)]
+        title = f"{view.title} · ratio −λmin/|λmax|"
+        lines += _block(view, title, grid, grid.painted(scale, places, screen.colour), screen)
+        both = f"both negative in {both_negative(found).sum()} of {found.lowest.size} cells"
+        lines += screen.told(f"λmin {range_of(found.lowest)}; λmax {range_of(found.highest)} ({UNIT}); {both}")
+    kinds = np.concatenate([cells(surface, scale).ravel() for surface in shown])
+    around = "NaN" + f", above {number(losses.high)}" * any(map(np.any, above)) + " or not measured"
+    told = {**TOLD, NO_NUMBER: f"a loss around is {around}"}
+    return [*lines, *_legend("0 convex, 1 as much down as up", scale, kinds, {"+"}, screen, told)]
 
 
 def _inner(surface: Surface, values: Floats) -> Surface:
@@ -116,16 +151,11 @@ def _inner(surface: Surface, values: Floats) -> Surface:
     return replace(surface, x=x, y=y, loss=values, measured=np.ones(values.shape, dtype=bool))
 
 
-def _range(values: Floats) -> str:
-    known = values[np.isfinite(values)]
-    return f"from {number(known.min())} to {number(known.max())}" if len(known) else "nowhere known"
-
-
 def _block(view: View, title: str, grid: Grid, rows: Sequence[str], screen: Screen) -> list[str]:
     assert grid.surface.y is not None
     x, y = grid.surface.x.values, grid.surface.y.values
     below = screen.told(view.label(0), view.label(1), view.caption)
-    return [*screen.told(title), *labelled(rows, y[-1], y[0]), ends(x[0], x[-1], len(grid.ix)), *below]
+    return [*screen.told(title), *labelled(rows, y[-1], y[0]), ends(x[0], x[-1], len(grid.columns)), *below]
 
 
 def shape_of(shape: tuple[int, ...], screen: Screen) -> tuple[int, int]:
@@ -159,18 +189,20 @@ def _letters(shade: Floats, kinds: Cells, marks: dict[int, str]) -> str:
     """(columns, 2) -> a letter for each column: the worse of its halves, for NaN must not hide."""
     out = []
     for i, (shades, kind) in enumerate(zip(shade.max(1).tolist(), kinds.max(1).tolist(), strict=True)):
-        out.append(marks.get(i) or LETTERS.get(kind) or DENSITY[min(len(DENSITY) - 1, int(shades * len(DENSITY)))])
+        out.append(marks.get(i) or SIGNS.get(kind) or DENSITY[min(len(DENSITY) - 1, int(shades * len(DENSITY)))])
     return "".join(out)
 
 
-def _legend(label: str, scale: Scale, kinds: Cells, marks: set[str], screen: Screen) -> list[str]:
+def _legend(
+    label: str, scale: Scale, kinds: Cells, marks: set[str], screen: Screen, told: Mapping[int, str] = TOLD
+) -> list[str]:
     """The colours with their losses, and what the marks and the odd cells are."""
     ramp = "".join(_swatch(shade) for shade in SHADES) if screen.colour else f"[{DENSITY}]"
     shown = f"{number(scale.low)} {ramp} {number(scale.high)}"
     signs = [f"{mark} {name}" for mark, name in MARKS.items() if mark in marks]
-    for kind, name in TOLD.items():
+    for kind, name in told.items():
         if (kinds == kind).any():
-            sign = _swatch(COLOURS[kind]) * 2 if screen.colour else LETTERS[kind]
+            sign = _swatch(COLOURS[kind]) * 2 if screen.colour else SIGNS[kind]
             more = f" {number(scale.high)}, up to {number(scale.highest)}" if kind == ABOVE_SCALE else ""
             signs.append(f"{sign} {name}{more}")
     return [*screen.packed([f"{label}{scale.kind}:", shown], " "), *screen.packed(signs)]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from landscape_cli.errors import LandscapeError
 from landscape_cli.report.numbers import plain
-from landscape_cli.report.picture.view import View
+from landscape_cli.report.picture.view import View, told_apart
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -59,7 +59,7 @@ def rendered(draw: Draw, views: Sequence[View], ending: str, dark: bool = False)
     if len(views) > MOST:
         raise LandscapeError(f"{len(views)} runs do not fit in one picture", f"give at most {MOST}")
     with prepared(THEMES[dark]) as figure:
-        draw(figure, views, THEMES[dark])
+        draw(figure, told_apart(views), THEMES[dark])
         metadata: dict[str, Any] = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
         out = io.BytesIO()
         figure.savefig(out, format=ending, metadata=metadata[ending])
@@ -71,6 +71,7 @@ def prepared(theme: Theme) -> Iterator[Figure]:
     """A figure in the colours of the theme, whatever the user has set for his own."""
     try:
         import matplotlib
+        import mpl_toolkits.mplot3d  # noqa: F401  # makes its projection known
         from matplotlib.figure import Figure
     except ImportError as error:
         hint = 'pip install "landscape-cli[plot]"; or -o - draws in the terminal'
@@ -181,3 +182,8 @@ def across(count: int) -> int:
 def number(value: float) -> str:
     """A tick's loss: `0.002`, `1e+30`."""
     return f"{value:.4g}" if 1e-3 <= abs(value) < 1e5 or value == 0 else f"{value:.3g}".replace("e-0", "e-")
+
+
+def number_from(least: float | None) -> Callable[[float, int], str]:
+    """The labels of an axis that is logarithmic from there on: those between it and 0 would cover the 0."""
+    return lambda value, _: "" if least and 0 < abs(value) < least / 2 else number(value)

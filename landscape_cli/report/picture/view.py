@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import PurePath
 from typing import Any
@@ -19,16 +19,18 @@ from landscape_cli.report.numbers import plain
 from landscape_cli.section import Section
 
 LONG = 48  # letters of a name
+POINTS = 24  # critical points at most
 
 
 @dataclass(frozen=True)
 class View:
-    """A run, with the plane and the split that are asked for; "" where none is."""
+    """A run, with the plane and the split that are asked for; "" where none is; `alike`: beside one called as it is."""
 
     file: str
     profile: Profile
     plane: str = ""
     split: str = ""
+    alike: bool = False
 
     @cached_property
     def record(self) -> PlaneRecord:
@@ -39,7 +41,7 @@ class View:
         """
         planes = self.profile.planes
         if not planes:
-            raise self.lacks("a plane", "landscape scan ... --x=-1:1:51 --y=-1:1:51")
+            raise self.lacks("plane", "landscape scan ... --x=-1:1:51 --y=-1:1:51")
         if self.plane and self.plane not in planes:
             raise one_of(f"plane of {self.file}", self.plane, list(planes))
         return planes[self.plane] if self.plane else next(iter(planes.values()))
@@ -69,7 +71,7 @@ class View:
         """
         section = self.profile.sections.get(name)
         if section is None or not section.complete:
-            raise self.lacks(f"a finished section {name}", f"landscape scan ... --only {name}")
+            raise self.lacks(f"finished section {name}", f"landscape scan ... --only {name}")
         return section
 
     def lacks(self, what: str, command: str) -> LandscapeError:
@@ -79,23 +81,43 @@ class View:
     @cached_property
     def statistics(self) -> dict[str, Any]:
         """The critical points and merge tree of the split that is shown."""
-        split, _ = self.shown
+        return self.statistics_of(self.shown[0])
+
+    def statistics_of(self, split: str) -> dict[str, Any]:
+        """Those of any split."""
         return plane_statistics(self.record, wanted={"critical_points", "merge_tree", split})[split]
+
+    def critical(self, split: str = "", unsure: bool = False) -> list[Mapping[str, Any]]:
+        """The most persistent critical points that are inside and resolved, of the split that is shown or another.
+
+        With `unsure` those too whose place alone is not sure.
+        """
+        found = (self.statistics_of(split) if split else self.statistics)["critical_points"]
+        sure = [p for p in found if p["resolved"] or (unsure and not p["coarse"])]
+        return [p for p in sure if not p["at_border"]][:POINTS]
 
     @property
     def name(self) -> str:
-        """The checkpoint's file, as the job names it; the run's own where it does not."""
+        """The checkpoint's file, as the job names it; the run's own where it does not, or before it where alike."""
         try:
             found = tomllib.loads(self.profile.provenance.job).get("model", {}).get("checkpoint")
         except (tomllib.TOMLDecodeError, AttributeError):
             found = None
-        return cut(PurePath(found).name if isinstance(found, str) and found else PurePath(self.file).name)
+        if not isinstance(found, str) or not found:
+            return plain(self.file) if self.alike else cut(PurePath(self.file).name)
+        name = cut(PurePath(found).name)
+        return f"{plain(self.file)}: {name}" if self.alike else name
+
+    @property
+    def what(self) -> str:
+        """`plane main`, `line between`."""
+        return f"{'line' if self.record.surface.y is None else 'plane'} {self.record.name}"
 
     @property
     def title(self) -> str:
         """Checkpoint, plane, split, samples."""
         split, surface = self.shown
-        return f"{self.name} · plane {self.record.name} · {counted(split, surface.centre)}"
+        return f"{self.name} · {self.what} · {counted(split, surface.centre)}"
 
     def section_title(self, name: str, what: str) -> str:
         """Checkpoint, what is shown, split, samples."""
@@ -124,25 +146,39 @@ class View:
 
     def place(self) -> tuple[float, ...] | None:
         """The coordinates of the lowest point; None without a finite one."""
-        _, surface = self.shown
-        where = lowest(surface)
-        if where is None:
-            return None
-        return tuple(float(axis.values[i]) for axis, i in zip(surface.axes, where, strict=True))
+        return lowest_of(self.shown[1])
 
     def label(self, axis: int) -> str:
         """Of an axis its direction's kind, normalisation and unit."""
-        recipes = self.record.directions
-        recipe: Mapping[str, Any] = recipes[axis] if axis < len(recipes) else {}
+        length = float(np.sqrt(self.record.gram[axis, axis]))
+        told = cut(f"{'xy'[axis]}: {self._direction(axis)}", 60)
+        return f"{told}, 1 = {length:.3g} in parameter distance"
+
+    def _direction(self, axis: int) -> str:
+        """`random direction 1 (filter norm, seed 0)`: of two that are made alike, with its number."""
+        recipes = [*self.record.directions, {}, {}][:2]
+        recipe: Mapping[str, Any] = recipes[axis]
         source = PurePath(str(recipe.get("from") or "")).name
         kind = f"{called(recipe)} {source}" if source else called(recipe)
         made = recipe.get("normalize")
         how = [] if made in (None, "none") else [f"{made} norm"]
         how += [] if recipe.get("seed") is None else [f"seed {recipe['seed']}"]
-        length = float(np.sqrt(self.record.gram[axis, axis]))
-        made_how = f" ({', '.join(how)})" if how else ""
-        told = cut(f"{'xy'[axis]}: {kind} direction{made_how}", 60)
-        return f"{told}, 1 = {length:.3g} in parameter distance"
+        which = f" {axis + 1}" if recipes[0].get("kind") == recipes[1].get("kind") == "random" else ""
+        return f"{kind} direction{which}" + (f" ({', '.join(how)})" if how else "")
+
+
+def lowest_of(surface: Surface) -> tuple[float, ...] | None:
+    """The coordinates of a surface's lowest point; None without a finite one."""
+    where = lowest(surface)
+    if where is None:
+        return None
+    return tuple(float(axis.values[i]) for axis, i in zip(surface.axes, where, strict=True))
+
+
+def told_apart(views: Sequence[View]) -> list[View]:
+    """Of runs whose checkpoints are called alike each named with its file."""
+    names = [view.name for view in views]
+    return [replace(view, alike=names.count(view.name) > 1) for view in views]
 
 
 def cut(text: str, most: int = LONG) -> str:
