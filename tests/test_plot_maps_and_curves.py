@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from problems import surface_of
@@ -9,9 +11,12 @@ from test_plot import bowl, view_of, with_loss
 from test_plot_look import figure_of, hatches_of, legend_of, line
 
 from landscape_cli.analyse.convexity import hessian_map
+from landscape_cli.errors import LandscapeError
 from landscape_cli.report.picture.contour import HATCHES
 from landscape_cli.report.picture.curvature import NEGATIVE, beside_above, ends_of
 from landscape_cli.report.picture.scale import scale_of
+from landscape_cli.report.picture.screen import Screen
+from landscape_cli.report.picture.terminal import drawn
 from landscape_cli.report.picture.view import View
 
 pytest.importorskip("matplotlib")
@@ -141,3 +146,11 @@ def test_two_splits_differ_in_more_than_colour() -> None:
     drawn = [one for one in panel.lines if one.get_label().startswith("loss")]
     assert len({one.get_marker() for one in drawn}) == 2
     assert len(right.lines) == 1
+
+
+@pytest.mark.parametrize("shape", [("-1:1:2", "-1:1:2"), ([0.0], "-1:1:5"), ("-1:1:5", "-1:1:2")])
+def test_what_is_too_small_for_a_curvature_map_is_refused_everywhere(shape: tuple[Any, Any]) -> None:
+    view = view_of(surface_of(bowl, *shape))
+    for draw in (lambda: drawn("curvature", [view], Screen(80, 30, False)), lambda: figure_of("curvature", [view])):
+        with pytest.raises(LandscapeError, match="3 × 3"):
+            draw()

@@ -81,6 +81,11 @@ def map_of(view: View) -> HessianMap:
     found = hessian_map(view.shown[1])
     if not found.lowest.size:
         raise LandscapeError("a curvature map needs 3 × 3 points", "draw the plane with --kind contour")
+    return flattened(found)
+
+
+def flattened(found: HessianMap) -> HessianMap:
+    """0 where float64 cannot tell an eigenvalue from it."""
     lowest, highest = (np.where(np.abs(v) <= found.rounding, 0.0, v) for v in (found.lowest, found.highest))
     return replace(found, lowest=lowest, highest=highest)
 

@@ -53,7 +53,7 @@ class Chart {
     this.fit();
     this.element.querySelector(".shown").textContent = `${this.name}, ${this.split.samples} samples`;
     this.element.querySelector(".mapped").textContent = this.curved
-      ? `; the map shows ${CURVED[state.map][1]}, hatched where the 3 × 3 points around are not all numbers` : "";
+      ? `; the map shows ${CURVED[state.map][1]}, hatched where the 3 × 3 points around are not all numbers on the scale` : "";
     for (const part of this.element.querySelectorAll(".points")) part.hidden = part.dataset.split !== this.name;
     this.high = this.heights();
     this.element.querySelector(".hatched").textContent = this.line ? "" : this.hatched();

@@ -16,7 +16,7 @@ from landscape_cli.analyse.critical import passes
 from landscape_cli.analyse.surface import lowest, standard_errors
 from landscape_cli.profile import Floats, Surface
 from landscape_cli.report.picture.contour import holds_centre, proportion
-from landscape_cli.report.picture.curvature import limit_of, negative_share
+from landscape_cli.report.picture.curvature import beside_above, flattened, limit_of, negative_share, without
 from landscape_cli.report.picture.scale import Scale, scale_of, scales_of
 from landscape_cli.report.picture.view import View
 from landscape_cli.report.run import Run
@@ -55,9 +55,13 @@ class Panel:
 
     @cached_property
     def maps(self) -> dict[str, HessianMap]:
-        """The curvature of each split; of a line and a plane without 3 × 3 points none."""
-        surfaces = self.view.surfaces.items()
-        return {split: hessian_map(s) for split, s in surfaces if s.y is not None and min(s.loss.shape) >= 3}
+        """The curvature of each split, cells beside an exploded loss left out; of less than 3 × 3 points none."""
+        surfaces = [(split, s) for split, s in self.view.surfaces.items() if s.y is not None and min(s.loss.shape) >= 3]
+        scales = [scale_of([s.loss[s.measured]]) for _, s in surfaces]
+        return {
+            split: without(flattened(hessian_map(s)), beside_above(s, scale))
+            for (split, s), scale in zip(surfaces, scales, strict=True)
+        }
 
 
 def panels_of(views: Sequence[View], runs: Sequence[Run]) -> list[Panel]:

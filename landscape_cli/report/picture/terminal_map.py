@@ -126,8 +126,9 @@ def heat_map(views: Sequence[View], screen: Screen) -> list[str]:
 
 def curvature_map(views: Sequence[View], screen: Screen) -> list[str]:
     """The ratio of negative curvature, cell by cell, all on one scale; below it the range of both eigenvalues."""
+    whole = [map_of(view) for view in views]
     losses, above = walls_of(views)
-    maps = [without(map_of(view), over) for view, over in zip(views, above, strict=True)]
+    maps = [without(found, over) for found, over in zip(whole, above, strict=True)]
     shown = [_inner(view.shown[1], ratio_of(found)) for view, found in zip(views, maps, strict=True)]
     scale = Scale(0.0, 1.0, None, max(float(np.nanmax(s.loss, initial=0.0)) for s in shown))
     lines = []
