@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from problems import surface_of
 from test_page import of_section, wells
-from test_plot import LOWEST, SMALL, asymmetric, bowl, view_of, with_loss
+from test_plot import SMALL, asymmetric, bowl, view_of, with_loss
 
 from landscape_cli.profile import Surface
 from landscape_cli.report.picture.kinds import KINDS
@@ -46,10 +46,7 @@ class Picture:
 
     def near(self, axes: Any, x: float, y: float, reach: int = 1) -> Pixels:
         """Around a place."""
-        return self.around(axes.transData.transform((x, y)), reach)
-
-    def around(self, place: Any, reach: int = 1) -> Pixels:
-        column, row = (int(at) for at in place)
+        column, row = (int(at) for at in axes.transData.transform((x, y)))
         return self.pixels[row - reach : row + reach + 1, column - reach : column + reach + 1].reshape(-1, 3)
 
     def top(self, axes: Any, x: float, colour: str) -> int:
@@ -129,9 +126,6 @@ def test_a_surface_has_the_colour_of_each_loss_at_its_height_and_on_its_floor() 
     assert max(apart(spot(x, edge, floor, 2), shade(loss)[1]) for loss, x in seen) < ALIKE
 
 
-BENT = (7, 5)  # points of `bent`
-
-
 def bent() -> Surface:
     """The discrete Hessian's eigenvalues are 12 x and 9 + 4 y."""
     return surface_of(lambda x, y: 5 + 2 * x**3 + 4.5 * y**2 + 2 / 3 * y**3, "-0.75:0.75:7", "-1:1:5")
@@ -191,21 +185,16 @@ def test_contour_lines_lie_where_the_loss_is_the_round_one_that_the_bar_names() 
     assert checked > 30
 
 
-def odd_plane() -> tuple[Surface, dict[str, tuple[slice, slice]]]:
-    """A plane with a block of NaN, one above the scale and one that is not measured, none the mirror of another."""
-    surface = surface_of(lambda x, y: 10 + 4 * y - x, "-1:1:21", "-0.6:0.6:17")
-    blocks = {"nan": np.s_[1:4, 13:16], "above": np.s_[6:9, 1:4], "unmeasured": np.s_[14:17, 9:12]}
-    loss, measured = surface.loss.copy(), surface.measured.copy()
-    loss[blocks["nan"]], loss[blocks["above"]] = np.nan, 1e30
-    measured[blocks["unmeasured"]] = False
-    return replace(surface, loss=loss, measured=measured), blocks
-
-
 def test_hatches_lie_on_the_points_that_have_none_of_the_colours_and_nowhere_else() -> None:
-    surface, blocks = odd_plane()
+    """Blocks of NaN, of losses above the scale, and of points not measured, none the mirror of another."""
+    surface = surface_of(lambda x, y: 10 + 4 * y - x, "-1:1:21", "-0.6:0.6:17")
+    nan, above, unmeasured = blocks = np.s_[1:4, 13:16], np.s_[6:9, 1:4], np.s_[14:17, 9:12]
+    loss, measured = surface.loss.copy(), surface.measured.copy()
+    loss[nan], loss[above], measured[unmeasured] = np.nan, 1e30, False
+    surface = replace(surface, loss=loss, measured=measured)
     drawing = picture("contour", view_of(surface))
     odd = np.zeros(surface.loss.shape, dtype=bool)
-    for block in blocks.values():
+    for block in blocks:
         odd[block] = True
         (left, right), (low, high) = ((k.start, k.stop - 1) for k in block)
         assert surface.y is not None
@@ -397,14 +386,9 @@ def test_the_numbers_beside_a_map_are_its_first_and_last_coordinates(colour: boo
 
 def test_a_curvature_map_of_letters_has_each_share_where_it_is() -> None:
     rows = [row[9:] for row in rows_of(drawn("curvature", [view_of(bent())], SMALL))]
-    nx, ny, across = BENT[0] - 2, BENT[1] - 2, SMALL.across // (BENT[0] - 2) * (BENT[0] - 2)
-    for i, x in enumerate(np.linspace(-0.5, 0.5, nx)):
+    across = SMALL.across // 5 * 5  # of 5 × 3 points
+    for i, x in enumerate(np.linspace(-0.5, 0.5, 5)):
         for j, y in enumerate((-0.5, 0.0, 0.5)):
             share = max(0.0, -12 * x / (9 + 4 * y))
-            row = rows[int((ny - j - 0.5) / ny * len(rows))].ljust(across)
-            assert row[int((i + 0.5) / nx * across)] in ("+", DENSITY[min(9, int(share * 10))]), (x, y)
-
-
-def test_the_lowest_point_is_the_one_of_the_function() -> None:
-    """Of what the other tests lean on."""
-    assert min(points(asymmetric()), key=lambda point: point[2])[:2] == LOWEST
+            row = rows[int((2.5 - j) / 3 * len(rows))].ljust(across)
+            assert row[int((i + 0.5) / 5 * across)] in ("+", DENSITY[min(9, int(share * 10))]), (x, y)
