@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import math
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_strategies import MODELS, POINTS, by_hand, case
+from test_strategies import MODELS, by_hand, case, measured
 from torch import Tensor, nn
 
 import landscape_cli
@@ -22,20 +21,17 @@ from landscape_cli.demo.model import cnn, mlp
 from landscape_cli.errors import ExitCode, LandscapeError
 from landscape_cli.measure import problem as problems
 from landscape_cli.measure import strategies
-from landscape_cli.measure.directions import make_plane
-from landscape_cli.measure.evaluate import evaluate
-from landscape_cli.measure.losses import make_loss
+from landscape_cli.measure.directions import Direction, Plane
 from landscape_cli.measure.plan import Plan
-from landscape_cli.measure.problem import Problem, make_problem
 from landscape_cli.measure.strategies import STRATEGIES
 from landscape_cli.measure.usercode import load, seeded
-from landscape_cli.profile import Floats, Profile
-from landscape_cli.settings import DataSettings, LossSettings, ModelSettings, PlaneSettings, plane_with_defaults
+from landscape_cli.profile import Profile
 
 pytestmark = [
     pytest.mark.gpu,
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
+GPU = torch.device("cuda")
 ROOT = Path(__file__).parents[1]
 DEMO = Path(landscape_cli.__file__).parent / "demo"
 LOSS, NUMBER = 1e-5, 1e-3  # relative: mean losses between devices, and what is computed from them or their derivatives
@@ -113,34 +109,17 @@ def alike(a: Any, b: Any) -> bool:
     return bool(a.status == b.status and a.bound == b.bound and apart)
 
 
-def on_gpu(name: str, dtype: str = "float32") -> tuple[Problem, Any, Any]:
-    """`case` of the strategies' tests with its problem on the accelerator."""
-    _, _, reference = case(name, dtype)
-    model = copy.deepcopy(reference.model).to("cuda", torch.float64 if dtype == "float64" else torch.float32)
-    inputs = reference.inputs.to(torch.float64 if dtype == "float64" else torch.float32)
-    split = {"data": (inputs, reference.targets, DataSettings())}
-    loss = make_loss(LossSettings(metrics=["accuracy"]), {})
-    problem = make_problem(model, split, loss, ModelSettings(), torch.device("cuda"), dtype)
-    settings = plane_with_defaults("main", PlaneSettings([0.0, 1.0], [0.0, 1.0], ignore=[]), 0)
-    return problem, make_plane("main", settings, problem, ModelSettings(), Path(), {}), reference
-
-
-def losses(problem: Problem, plane: Any, plan: Plan, points: Floats = POINTS) -> Floats:
-    blocks = evaluate(problem, plane.directions, points, plane.batchnorm, plan)
-    return np.concatenate([block.results["data"].loss for block in blocks])
-
-
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("name", MODELS)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 2e-6), ("float64", 1e-13)])
 def test_a_strategy_gives_the_losses_of_a_plain_float64_loop_on_the_cpu(
     name: str, strategy: str, dtype: str, tolerance: float
 ) -> None:
-    problem, plane, reference = on_gpu(name, dtype)
+    problem, plane, reference = case(name, dtype, device=GPU)
     expected = by_hand(problem, on_cpu(plane), reference)
     for plan in (Plan(strategy, 7, 1, 1), Plan(strategy, 33, 2 if strategy in strategies.MANY else 1, 1)):
         try:
-            found = losses(problem, plane, plan)
+            found = measured(problem, plane, plan)
         except LandscapeError:
             assert strategy != "in place"
             assert strategy not in MODELS[name][2]
@@ -148,29 +127,29 @@ def test_a_strategy_gives_the_losses_of_a_plain_float64_loop_on_the_cpu(
         np.testing.assert_allclose(found, expected, rtol=tolerance)
 
 
-def on_cpu(plane: Any) -> Any:
-    def moved(direction: Any) -> Any:
+def on_cpu(plane: Plane) -> Plane:
+    def moved(direction: Direction) -> Direction:
         return replace(direction, parameters={n: t.cpu() for n, t in direction.parameters.items()})
 
     return replace(plane, directions=tuple(moved(d) for d in plane.directions))
 
 
 def test_the_same_pass_twice_is_the_same_to_the_bit() -> None:
-    problem, plane, _ = on_gpu("resnet")
-    one, two = (losses(problem, plane, Plan("folded", 33, 1, 1)) for _ in range(2))
+    problem, plane, _ = case("resnet", device=GPU)
+    one, two = (measured(problem, plane, Plan("folded", 33, 1, 1)) for _ in range(2))
     np.testing.assert_array_equal(one, two)
 
 
 def test_samples_that_do_not_fit_are_streamed_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    problem, plane, _ = on_gpu("resnet")
+    problem, plane, _ = case("resnet", device=GPU)
     monkeypatch.setattr(problems, "free_bytes", lambda device: 0.0)
-    streamed, _, _ = on_gpu("resnet")
+    streamed, _, _ = case("resnet", device=GPU)
     inputs = streamed.splits["data"].inputs
     assert isinstance(inputs, Tensor)
     assert inputs.device.type == "cpu"
     assert inputs.is_pinned()
     for plan in (Plan("in place", 7, 1, 1), Plan("folded", 33, 1, 1)):
-        np.testing.assert_array_equal(losses(streamed, plane, plan), losses(problem, plane, plan))
+        np.testing.assert_array_equal(measured(streamed, plane, plan), measured(problem, plane, plan))
 
 
 class Wide(nn.Module):

@@ -147,16 +147,18 @@ class Reference:
     targets: Tensor
 
 
-def case(name: str, dtype: str = "float32", count: int = 33) -> tuple[Problem, Plane, Reference]:
+def case(
+    name: str, dtype: str = "float32", count: int = 33, device: torch.device = CPU
+) -> tuple[Problem, Plane, Reference]:
     torch.manual_seed(1)
     make, shape, _ = MODELS[name]
     inputs = torch.randn(count, *shape)
     model = trained(make(), inputs)
     targets = torch.randint(0, 3, (count,))
     reference = copy.deepcopy(model).double()
-    measured = model.double() if dtype == "float64" else model
+    measured = (model.double() if dtype == "float64" else model).to(device)
     loss = make_loss(LossSettings(metrics=["accuracy"]), {})
-    problem = make_problem(measured, {"data": (inputs, targets, DataSettings())}, loss, ModelSettings(), CPU, dtype)
+    problem = make_problem(measured, {"data": (inputs, targets, DataSettings())}, loss, ModelSettings(), device, dtype)
     settings = plane_with_defaults("main", PlaneSettings([0.0, 1.0], [0.0, 1.0], ignore=[]), 0)
     plane = make_plane("main", settings, problem, ModelSettings(), Path(), {})
     return problem, plane, Reference(reference, inputs.double(), targets)
