@@ -355,6 +355,7 @@ def test_a_derivative_that_is_wrong_is_not_taken(monkeypatch: pytest.MonkeyPatch
     assert groups == pytest.approx(slopes_by_loop(problem).numpy()[problem.splits["data"].group_rows[:, 0]] ** 2)
 
 
+@pytest.mark.slow
 def test_relative_flatness_is_the_weighted_traces_of_the_last_layer_s_blocks() -> None:
     problem, split = problem_of("perceptron", count=3)
     weight = problem.centre["2.weight"]

@@ -196,6 +196,7 @@ def test_an_interrupted_scan_resumes_to_the_bit(home: Path, number: int, code: i
     assert arrays(landscape_cli.load("run.h5")) == whole(home)
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_gets_there(home: Path) -> None:
     for call in (8, 4, 4, 4):
         assert signalled(f"{int(signal.SIGKILL)}@{call}").returncode == -signal.SIGKILL
@@ -382,6 +383,7 @@ def test_a_loss_that_is_not_finite_at_the_centre_is_inconclusive(
     assert "not finite" in said
 
 
+@pytest.mark.slow
 def test_a_surface_of_nothing_but_nan_is_kept_and_inconclusive(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "wall.py").write_text(WALL)
     args = ["job.toml", "-o", "run.h5", "--loss", "wall.py:loss", "--x=[0.5, 1.0]", "--y=[0.5, 1.0]"]

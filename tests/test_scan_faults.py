@@ -727,6 +727,7 @@ def test_a_range_that_reads_as_a_time_of_day_is_a_range(home: Path) -> None:
     assert len(store.load("run.h5").planes["main"].surface.x) == 30
 
 
+@pytest.mark.slow
 def test_the_number_of_threads_makes_no_other_plane(home: Path) -> None:
     """The norm of a large layer is a sum whose rounding depends on it."""
     (home / "wide.py").write_text(
