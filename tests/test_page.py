@@ -401,3 +401,13 @@ def test_rounding_is_no_curvature_on_the_page() -> None:
     text = page([view_of(surface_of(lambda x, y: 2.3 + 0 * x * y, "-1:1:5", "-1:1:5"))])
     maps = held(text)["panels"][0]["splits"]["train"]["maps"]
     assert {value for name in ("lowest", "highest", "share") for value in maps[name]} == {0.0, None}
+
+
+@pytest.mark.parametrize(("large", "said"), [(1000, True), (10_000_000, False)])
+def test_a_large_page_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], large: int, said: bool
+) -> None:
+    monkeypatch.setattr("landscape_cli.cli.plot.LARGE", large)
+    store.save(view_of(asymmetric()).profile, tmp_path / "run.h5")
+    assert main(["plot", str(tmp_path / "run.h5"), "-o", str(tmp_path / "run.html")]) == 0
+    assert ("MB" in capsys.readouterr().err) is said

@@ -20,6 +20,7 @@ from landscape_cli.report.picture.theme import rendered
 from landscape_cli.report.picture.view import View
 
 ENDINGS = ("html", "png", "svg", "pdf")
+LARGE = 10_000_000  # letters of a page
 
 
 @click.command()
@@ -57,7 +58,10 @@ def _picture(views: list[View], kind: str | None, ending: str, dark: bool) -> st
 def _page(views: list[View], kind: str | None, dark: bool) -> str:
     if kind:
         raise LandscapeError("a page shows every kind that the file holds", "leave out --kind")
-    return page(views, dark)
+    made = page(views, dark)
+    if len(made) > LARGE:
+        CONSOLE.note(f"the page has {len(made) / 1e6:.0f} MB, and a browser takes its time with it: a .png is lighter")
+    return made
 
 
 def ending_of(output: str) -> str:
