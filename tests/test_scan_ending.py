@@ -182,7 +182,10 @@ def test_a_baseline_is_never_the_output(top: float) -> None:
     assert scan("--gate", policy(max=1), "--baseline", "run.h5") == 2
 
 
-def test_a_mistyped_metric_costs_no_scan(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_mistyped_metric_costs_no_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     Path("policy.toml").write_text('[[rules]]\nmetric = "hessian.topp"\nmax = 1\n')
     assert scan("--gate", "policy.toml") == 2
     err = capsys.readouterr().err
