@@ -2,8 +2,9 @@
 
     python scripts/pictures.py [--data ../shared/data] [--runs build/pictures] [NAME.png ...]
 
-Runs that are there are not measured again; an unfinished one goes on. The ResNet-20 (an hour on two cores, a minute or
-two of its plane on a GPU) needs its published weights and CIFAR-10 in the data folder; the screenshot needs a Chromium.
+Runs that are there are not measured again; an unfinished one goes on. The ResNet-20 needs its published weights and
+CIFAR-10 in the data folder, and time: its plane took half a minute on an H100, its Hessian and sharpness 25 minutes on
+one core. The screenshot needs a Chromium.
 """
 
 from __future__ import annotations

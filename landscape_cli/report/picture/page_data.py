@@ -22,7 +22,6 @@ from landscape_cli.report.picture.view import View
 from landscape_cli.report.run import Run
 
 DIGITS = 5  # of errors, metrics and curvatures; losses keep all of theirs
-STATUS = {"u": "not measured", "n": "nan", "i": "inf", "m": "-inf", "o": "ok"}  # a letter for each point
 # What ends a script, opens a comment, or is a line's end in old JavaScript, as JSON may write it.
 ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 
